@@ -1,0 +1,65 @@
+# Everything a person or CI does with this repository. `make help` lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PYTHONPATH := tools
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help
+help: ## Show this help
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@echo "==> Installing the dependencies into $(VENV) (about a minute the first time)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; name one with PYTHON=...")'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "==> Installing python3-venv"; apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null; }
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: install
+install: $(STAMP) ## Make the virtual environment
+
+.PHONY: binaries
+binaries: $(STAMP) ## Get etcd, kube-apiserver and kubectl (built once, about 4 minutes)
+	@$(BIN)/python -m controlplane build
+
+.PHONY: demo
+demo: binaries ## Show the whole idea on a real API server (KEEP=1 leaves it up)
+	@$(BIN)/python -m demo $(if $(KEEP),--keep)
+
+.PHONY: test
+test: binaries ## Run all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: $(STAMP) ## Run ruff, mypy --strict and import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	PYTHONPATH=operator $(BIN)/lint-imports --no-cache
+
+.PHONY: generate
+generate: $(STAMP) ## Write the generated files anew
+	@$(BIN)/python -m generate
+
+.PHONY: verify
+verify: $(STAMP) ## Check that the generated files are up to date
+	@$(BIN)/python -m generate --check
+
+.PHONY: lock
+lock: $(STAMP) ## Pin the dependencies anew, with hashes
+	@for target in runtime dev; do \
+	  $(BIN)/uv pip compile pyproject.toml $$([ $$target = dev ] && echo --group dev) \
+	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	    --custom-compile-command "make lock" --quiet --upgrade -o requirements/$$target.txt; \
+	done
+
+.PHONY: clean
+clean: ## Remove what was made in the repository (the cached binaries stay)
+	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,146 @@
+"""Writes what the registry decided into statuses."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from modelinstance import api
+from modelinstance.cluster.client import (
+    CONFLICT,
+    FORBIDDEN,
+    NOT_FOUND,
+    ClusterClient,
+    ClusterError,
+)
+from modelinstance.cluster.translate import (
+    UnreadableError,
+    observe,
+    observe_registry,
+    status_body,
+    summary_body,
+)
+from modelinstance.registry.instance import InstanceKey
+from modelinstance.registry.observed import Observed
+from modelinstance.registry.reporting import StatusWrite
+from modelinstance.registry.summary import RegistryObject, SummaryWrite
+
+logger = logging.getLogger(__name__)
+
+BATCH = 20
+BUDGET_SECONDS = 1.0
+
+
+class WriteResult(StrEnum):
+    """How a status write ended."""
+
+    WRITTEN = "written"
+    CONFLICT = "conflict"
+    GONE = "gone"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOutcome:
+    """The end of one write; ``answer`` is the object as the API server showed it, if it did."""
+
+    key: InstanceKey
+    result: WriteResult
+    answer: Observed | None = None
+
+
+class StatusDesk(Protocol):
+    """Where the decisions are made. Every method is called by the thread that owns it."""
+
+    def plan_statuses(self, limit: int) -> list[StatusWrite]:
+        """The statuses to write now."""
+        ...
+
+    def statuses_settled(self, outcomes: Sequence[WriteOutcome]) -> None:
+        """How they went."""
+        ...
+
+    def plan_summary(self) -> SummaryWrite | None:
+        """The summary to write now."""
+        ...
+
+    def summary_settled(self, answer: RegistryObject | None) -> None:
+        """How it went; ``None`` if it failed."""
+        ...
+
+
+Ask = Callable[..., Awaitable[object]]
+
+
+class StatusWriter:
+    """One tick writes what fits into about a second, and leaves the rest to the next.
+
+    ``ask`` calls a function in the thread that owns the desk and awaits its result.
+    """
+
+    def __init__(self, client: ClusterClient, desk: StatusDesk, namespace: str, ask: Ask) -> None:
+        self._client = client
+        self._desk = desk
+        self._namespace = namespace
+        self._ask = ask
+
+    async def tick(self) -> None:
+        """Write the statuses that are due, then the summary."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + BUDGET_SECONDS
+        while loop.time() < end:
+            writes = await self._ask(self._desk.plan_statuses, BATCH)
+            if not isinstance(writes, list) or not writes:
+                break
+            outcomes = await asyncio.gather(*map(self._write, writes))
+            await self._ask(self._desk.statuses_settled, outcomes)
+        summary = await self._ask(self._desk.plan_summary)
+        if isinstance(summary, SummaryWrite):
+            await self._ask(self._desk.summary_settled, await self._summarize(summary))
+
+    async def _write(self, write: StatusWrite) -> WriteOutcome:
+        try:
+            raw = await self._client.apply_status(api.MODEL_INSTANCES, status_body(write))
+            return WriteOutcome(write.key, WriteResult.WRITTEN, observe(raw))
+        except ClusterError as error:
+            if error.status == NOT_FOUND:
+                return WriteOutcome(write.key, WriteResult.GONE)
+            if error.status != CONFLICT:
+                _report(error)
+                return WriteOutcome(write.key, WriteResult.FAILED)
+        except UnreadableError as error:
+            logger.warning("%s", error)
+            return WriteOutcome(write.key, WriteResult.FAILED)
+        return await self._read_again(write.key)
+
+    async def _read_again(self, key: InstanceKey) -> WriteOutcome:
+        """After a conflict the object has changed: let it be decided anew."""
+        try:
+            return WriteOutcome(key, WriteResult.CONFLICT, observe(await self._client.get(key)))
+        except ClusterError as error:
+            if error.status == NOT_FOUND:
+                return WriteOutcome(key, WriteResult.GONE)
+            _report(error)
+        except UnreadableError as error:
+            logger.warning("%s", error)
+        return WriteOutcome(key, WriteResult.FAILED)
+
+    async def _summarize(self, write: SummaryWrite) -> RegistryObject | None:
+        try:
+            raw = await self._client.apply_status(
+                api.INSTANCE_REGISTRIES, summary_body(self._namespace, write)
+            )
+        except ClusterError as error:
+            if error.status not in {CONFLICT, NOT_FOUND}:
+                _report(error)
+            return None
+        return observe_registry(raw)
+
+
+def _report(error: ClusterError) -> None:
+    level = logging.ERROR if error.status == FORBIDDEN else logging.WARNING
+    logger.log(level, "%s; it will be tried again", error)

@@ -1,0 +1,218 @@
+"""Between the API's objects and the registry's terms."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from modelinstance import api
+from modelinstance.api import v1alpha1
+from modelinstance.registry.instance import (
+    Address,
+    Incarnation,
+    InstanceKey,
+    InstanceSpec,
+    Rotation,
+    normalize_host,
+)
+from modelinstance.registry.observed import ConditionSeen, Observed, Reported
+from modelinstance.registry.reporting import StatusWrite
+from modelinstance.registry.summary import RegistryObject, Summary, SummaryWrite
+
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+USUAL_WEIGHT = 100
+"""The weight in a resource that is 1.0 in the registry, as in DB-GPT."""
+
+RawObject = Mapping[str, Any]
+
+
+class UnreadableError(Exception):
+    """An object of the API cannot be understood; it is named, and why."""
+
+    def __init__(self, key: InstanceKey, why: str) -> None:
+        super().__init__(f"ModelInstance {key} cannot be read: {why}")
+        self.key = key
+
+
+def key_of(raw: RawObject) -> InstanceKey:
+    """The key of an object."""
+    return InstanceKey(raw["metadata"]["namespace"], raw["metadata"]["name"])
+
+
+def observe(raw: RawObject) -> Observed:
+    """A ModelInstance in the registry's terms. Raises `UnreadableError`."""
+    key, metadata = key_of(raw), raw["metadata"]
+    try:
+        spec = v1alpha1.ModelInstanceSpec.model_validate(raw.get("spec", {}))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in ("spec", *first["loc"]))
+        raise UnreadableError(
+            key, f"{field}={first.get('input')!r}: {first['msg']}; do the CRD and the operator "
+            f"have the same version?",
+        ) from error  # fmt: skip
+    annotations = metadata.get("annotations") or {}
+    return Observed(
+        key=key,
+        uid=metadata["uid"],
+        version=int(metadata["resourceVersion"]),
+        generation=metadata.get("generation", 0),
+        created=_time(metadata["creationTimestamp"]).timestamp(),
+        spec=_spec(spec),
+        labels=metadata.get("labels") or {},
+        heartbeat=annotations.get(api.HEARTBEAT_ANNOTATION),
+        heartbeat_applied=_applied(annotations),
+        deleting="deletionTimestamp" in metadata,
+        reported=_reported(raw.get("status") or {}),
+    )
+
+
+def _spec(spec: v1alpha1.ModelInstanceSpec) -> InstanceSpec:
+    return InstanceSpec(
+        model_name=spec.model_name,
+        host=normalize_host(spec.host),
+        port=spec.port,
+        scheme=spec.scheme,
+        base_path=spec.base_path,
+        aliases=frozenset(spec.aliases),
+        weight=spec.weight / USUAL_WEIGHT,
+        rotation=Rotation(spec.rotation),
+        heartbeat_required=spec.heartbeat.required,
+        heartbeat_timeout=spec.heartbeat.timeout_seconds,
+    )
+
+
+def _applied(annotations: Mapping[str, str]) -> str | None:
+    """The heartbeat in the manifest that kubectl applied last."""
+    text = annotations.get(LAST_APPLIED)
+    if text is None or api.HEARTBEAT_ANNOTATION not in text:
+        return None
+    try:
+        applied = json.loads(text)["metadata"]["annotations"][api.HEARTBEAT_ANNOTATION]
+    except (ValueError, LookupError, TypeError):
+        return None  # whoever wrote this annotation, it was not kubectl
+    return applied if isinstance(applied, str) else None
+
+
+def _reported(status: RawObject) -> Reported | None:
+    """What the status says; ``None`` where no operator has written it yet."""
+    conditions = {condition["type"]: condition for condition in status.get("conditions") or ()}
+    ready = conditions.get("Ready")
+    if ready is None or "phase" not in status:
+        return None
+    incarnation = status.get("incarnation")
+    last_beat = status.get("lastHeartbeatTime")
+    return Reported(
+        phase=status["phase"],
+        reason=ready["reason"],
+        generation=status.get("observedGeneration", 0),
+        incarnation=None
+        if incarnation is None
+        else Incarnation(
+            incarnation["uid"],
+            Address(incarnation["modelName"], incarnation["host"], incarnation["port"]),
+        ),
+        last_beat=None if last_beat is None else _time(last_beat),
+        conditions={
+            kind: ConditionSeen(
+                condition["status"] == "True", _time(condition["lastTransitionTime"])
+            )
+            for kind, condition in conditions.items()
+        },
+    )
+
+
+def status_body(write: StatusWrite) -> dict[str, Any]:
+    """The object to apply: a whole status, on the condition of its resourceVersion."""
+    status: dict[str, Any] = {
+        "observedGeneration": write.generation,
+        "phase": write.phase.value,
+        "address": write.url,
+        "incarnation": {
+            "uid": write.incarnation.uid,
+            "modelName": write.incarnation.address.model_name,
+            "host": write.incarnation.address.host,
+            "port": write.incarnation.address.port,
+        },
+        "conditions": [
+            {
+                "type": condition.type.value,
+                "status": "True" if condition.status else "False",
+                "reason": condition.reason.value,
+                "message": condition.message,
+                "lastTransitionTime": _text(condition.since),
+                "observedGeneration": write.generation,
+            }
+            for condition in write.conditions
+        ],
+    }
+    if write.last_beat is not None:
+        status["lastHeartbeatTime"] = _text(write.last_beat)
+    metadata = {
+        "name": write.key.name,
+        "namespace": write.key.namespace,
+        "resourceVersion": str(write.version),
+    }
+    return _object("ModelInstance", metadata, status=status)
+
+
+def observe_registry(raw: RawObject) -> RegistryObject:
+    """An InstanceRegistry in the registry's terms."""
+    metadata, status = raw["metadata"], raw.get("status") or {}
+    spec = v1alpha1.InstanceRegistrySpec.model_validate(raw.get("spec") or {})
+    summary = None
+    if "mode" in status:
+        summary = Summary(
+            generation=status.get("observedGeneration", 0),
+            mode=status["mode"],
+            models=status.get("models", 0),
+            instances=status.get("instances", 0),
+            healthy=status.get("healthy", 0),
+        )
+    return RegistryObject(
+        uid=metadata["uid"],
+        version=int(metadata["resourceVersion"]),
+        generation=metadata.get("generation", 0),
+        timeout_seconds=spec.heartbeat.timeout_seconds if spec.heartbeat else None,
+        resync_interval_seconds=spec.resync_interval_seconds,
+        summary=summary,
+    )
+
+
+def registry_body(namespace: str) -> dict[str, Any]:
+    """An InstanceRegistry without any settings."""
+    return _object("InstanceRegistry", {"name": api.REGISTRY_NAME, "namespace": namespace}, spec={})
+
+
+def summary_body(namespace: str, write: SummaryWrite) -> dict[str, Any]:
+    """The object to apply: a whole summary."""
+    summary = write.summary
+    metadata = {
+        "name": api.REGISTRY_NAME,
+        "namespace": namespace,
+        "resourceVersion": str(write.version),
+    }
+    status = {
+        "observedGeneration": summary.generation,
+        "mode": summary.mode,
+        "models": summary.models,
+        "instances": summary.instances,
+        "healthy": summary.healthy,
+    }
+    return _object("InstanceRegistry", metadata, status=status)
+
+
+def _object(kind: str, metadata: dict[str, Any], **parts: Any) -> dict[str, Any]:
+    return {"apiVersion": api.API_VERSION, "kind": kind, "metadata": metadata, **parts}
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _text(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

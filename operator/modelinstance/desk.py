@@ -1,0 +1,199 @@
+"""Where the Kubernetes adapter brings its news and fetches its work: the registry's own thread."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from modelinstance.cluster.listing import Listed, Lister
+from modelinstance.cluster.status import WriteOutcome, WriteResult
+from modelinstance.cluster.supervisor import Supervisor
+from modelinstance.registry import EmbeddedModelRegistry
+from modelinstance.registry.instance import InstanceKey
+from modelinstance.registry.mirror import WHOLE_CLUSTER, Listing, Mirror
+from modelinstance.registry.observed import Observed
+from modelinstance.registry.reporting import StatusWrite
+from modelinstance.registry.summary import (
+    Mode,
+    RegistryObject,
+    RegistryObjectMirror,
+    SummaryWrite,
+)
+from modelinstance.registry.tallies import Tallies
+from modelinstance.registry.view import ViewState
+from modelinstance.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class Desk:
+    """Passes what the adapter brings to the registry, and the registry's decisions back.
+
+    All of it runs in one thread. ``listers`` and ``supervisor`` are set once they exist.
+    """
+
+    def __init__(self, registry: EmbeddedModelRegistry, settings: Settings) -> None:
+        self.registry = registry
+        self.records = registry.records
+        self.mirror = Mirror(
+            registry.records,
+            scopes=settings.namespaces or (WHOLE_CLUSTER,),
+            resync_interval=settings.resync_interval_with(None),
+        )
+        self.home = RegistryObjectMirror()
+        self.tallies = Tallies()
+        self.stopping = False
+        self.synced = asyncio.Event()
+        self.listers: Sequence[Lister] = ()
+        self.supervisor: Supervisor | None = None
+        self._settings = settings
+        self._news = asyncio.Event()
+
+    def view_state(self) -> ViewState:
+        """How far the answers can be trusted."""
+        return self.mirror.state()
+
+    async def keep_time(self) -> None:
+        """Expire what falls silent, until cancelled."""
+        while True:
+            self._news.clear()
+            until = self.mirror.attend()
+            try:
+                await asyncio.wait_for(self._news.wait(), until)
+            except TimeoutError:
+                continue
+
+    # -- LISTs -----------------------------------------------------------------------------------
+
+    def next_list(self, scope: str) -> float:
+        """See `ListDesk`."""
+        return self.mirror.next_list(scope)
+
+    def list_began(self, scope: str) -> Listing:
+        """See `ListDesk`."""
+        return self.mirror.begin_list(scope)
+
+    def list_failed(self, listing: Listing, why: str) -> None:
+        """See `ListDesk`."""
+        if self.mirror.views[listing.scope].failure != why:
+            logger.warning("the view of the cluster is not current: %s", why)
+        self.tallies.lists["failure"] += 1
+        self.mirror.fail_list(listing, why)
+
+    def list_ended(self, listing: Listing, listed: Listed) -> None:
+        """See `ListDesk`."""
+        view = self.mirror.views[listing.scope]
+        first, failed = not view.listed, view.failure
+        repairs = self.mirror.end_list(
+            listing, listed.objects, listed.version, unreadable=listed.unreadable
+        )
+        self.tallies.lists["success"] += 1
+        if self.mirror.synced:
+            self.synced.set()
+        if first:
+            logger.info("listed %d ModelInstances, ready", len(listed.objects))
+        elif repairs.added or repairs.changed or repairs.removed:
+            logger.info(
+                "resync set right what events did not tell: %d added, %d changed, %d removed",
+                repairs.added, repairs.changed, repairs.removed,
+            )  # fmt: skip
+        if failed:
+            logger.info("the view of the cluster is current again")
+        if repairs.rewound:
+            logger.warning("the cluster was restored to an earlier state: taking it as the truth")
+        elif repairs.blind:
+            logger.warning("the watch does not tell of changes: starting it again")
+        if (repairs.rewound or repairs.blind) and self.supervisor is not None:
+            self.supervisor.restart()
+        if repairs.rewound:
+            for lister in self.listers:
+                lister.poke()
+        self._news.set()
+
+    def registry_listed(self, found: RegistryObject | None) -> None:
+        """See `ListDesk`."""
+        if found is None:
+            self.home.gone()
+        else:
+            self.home.seen(found, from_list=True)
+        self._apply_settings()
+
+    # -- events ----------------------------------------------------------------------------------
+
+    def watch_started(self, run: int) -> None:
+        """See `supervisor.Desk`."""
+        self.tallies.watch_running = True
+        self.tallies.watch_restarts += run > 1
+        self.mirror.watch_started(run)
+
+    def watch_ended(self, run: int, why: str | None) -> None:
+        """See `supervisor.Desk`."""
+        self.tallies.watch_running = False
+        logger.info("watch %d ended%s", run, f": {why}" if why else "")
+
+    def instance_changed(self, run: int, observed: Observed, listed: bool) -> None:
+        """See `EventDesk`."""
+        self.mirror.changed(observed, run=run, listed=listed)
+        self._news.set()
+
+    def instance_deleted(self, run: int, key: InstanceKey, uid: str, version: int) -> None:
+        """See `EventDesk`."""
+        self.mirror.deleted(key, uid, version, run=run)
+        self._news.set()
+
+    def event_lost(self, run: int, why: str) -> None:
+        """See `EventDesk`."""
+        self.tallies.events_lost += 1
+        logger.warning("an event of watch %d could not be understood: %s", run, why)
+
+    def registry_changed(self, run: int, shown: RegistryObject) -> None:
+        """See `EventDesk`."""
+        del run
+        self.home.seen(shown)
+        self._apply_settings()
+
+    def registry_deleted(self, run: int, uid: str) -> None:
+        """See `EventDesk`: it is made anew by the next LIST, which is asked for now."""
+        del run
+        self.home.gone(uid)
+        self._apply_settings()
+        for lister in self.listers:
+            lister.poke()
+
+    def _apply_settings(self) -> None:
+        """Let the settings of the InstanceRegistry, or their absence, hold."""
+        home, settings = self.home.current, self._settings
+        self.records.set_default_timeout(
+            settings.heartbeat_timeout_with(home.timeout_seconds if home else None)
+        )
+        self.mirror.resync_interval = settings.resync_interval_with(
+            home.resync_interval_seconds if home else None
+        )
+
+    # -- statuses --------------------------------------------------------------------------------
+
+    def plan_statuses(self, limit: int) -> list[StatusWrite]:
+        """See `StatusDesk`."""
+        return self.mirror.plan_writes(limit)
+
+    def statuses_settled(self, outcomes: Sequence[WriteOutcome]) -> None:
+        """See `StatusDesk`."""
+        for outcome in outcomes:
+            self.tallies.status_writes[outcome.result.value] += 1
+            if outcome.result is WriteResult.FAILED:
+                self.mirror.write_failed(outcome.key)
+            else:
+                self.mirror.write_answered(outcome.key, outcome.answer)
+
+    def plan_summary(self) -> SummaryWrite | None:
+        """See `StatusDesk`."""
+        state = self.view_state()
+        if not state.synced:
+            return None
+        return self.home.plan_write(self.records.totals(), Mode.STALE if state.stale else Mode.LIVE)
+
+    def summary_settled(self, answer: RegistryObject | None) -> None:
+        """See `StatusDesk`."""
+        if answer is not None:
+            self.home.seen(answer)

@@ -1,0 +1,109 @@
+"""What the endpoint answers, as OpenAPI shows it."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from modelinstance.registry.records import Record
+from modelinstance.registry.view import ViewState
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
+
+
+class Instance(_Answer):
+    """One instance, as it is now."""
+
+    namespace: str = Field(description="The namespace of the resource.")
+    name: str = Field(description="The name of the resource.")
+    model: str = Field(description="The model that is served.")
+    aliases: list[str] = Field(description="Other names under which routers find it.")
+    host: str = Field(description="IP address (IPv6 without brackets) or DNS name.")
+    port: int = Field(description="TCP port.")
+    address: str = Field(description="The base URL for calls.")
+    weight: float = Field(description="Its share of the requests; 1.0 is the usual one.")
+    phase: str = Field(description="Where it is in its life, for display.")
+    healthy: bool = Field(description="Whether it may be called now.")
+    reason: str = Field(description="Why, in one word.")
+    message: str = Field(description="Why, in a sentence.")
+    heartbeat_age_seconds: float | None = Field(
+        description="Seconds since the last heartbeat that this process heard; null before that."
+    )
+
+    @classmethod
+    def of(cls, record: Record, monotonic: float) -> Instance:
+        """The answer that describes a record."""
+        spec, verdict, beat = record.spec, record.verdict, record.last_beat_monotonic
+        return cls(
+            namespace=record.key.namespace,
+            name=record.key.name,
+            model=spec.model_name,
+            aliases=sorted(spec.aliases),
+            host=spec.host,
+            port=spec.port,
+            address=spec.url,
+            weight=spec.weight,
+            phase=verdict.phase,
+            healthy=verdict.ready,
+            reason=verdict.reason,
+            message=verdict.message,
+            heartbeat_age_seconds=None if beat is None else round(monotonic - beat, 3),
+        )
+
+
+class InstanceList(_Answer):
+    """Instances, in no particular order."""
+
+    items: list[Instance] = Field(description="The instances.")
+
+
+class View(_Answer):
+    """How far the answers can be trusted."""
+
+    synced: bool = Field(description="Whether all instances were listed at least once.")
+    age_seconds: float = Field(description="Seconds since the view was last proven current.")
+    stale: bool = Field(description="Whether it is older than a quiet, healthy cluster explains.")
+    failure: str | None = Field(description="Why the last look at the cluster failed, if it did.")
+
+
+class Readiness(_Answer):
+    """Whether requests should come here."""
+
+    ready: bool = Field(description="False before the first full LIST and during stop only.")
+    reason: str = Field(description="Why, in a sentence.")
+    view: View = Field(description="How far the answers can be trusted.")
+    watching: bool = Field(description="Whether changes in the cluster are watched now.")
+
+    @classmethod
+    def of(cls, state: ViewState, *, stopping: bool, watching: bool) -> Readiness:
+        """The answer that describes a state."""
+        if stopping:
+            reason = "stopping"
+        elif not state.synced:
+            reason = f"waiting for the first full LIST: {state.failure or 'it is under way'}"
+        elif state.stale:
+            reason = f"answering from memory: {state.failure or 'nothing proves the view current'}"
+        else:
+            reason = "the view is current"
+        return cls(
+            ready=state.synced and not stopping,
+            reason=reason,
+            view=View(
+                synced=state.synced,
+                age_seconds=round(state.age, 3),
+                stale=state.stale,
+                failure=state.failure,
+            ),
+            watching=watching,
+        )
+
+
+class Problem(_Answer):
+    """What went wrong (RFC 9457)."""
+
+    type: str = Field(default="about:blank", description="What kind of problem it is.")
+    title: str = Field(description="The status in words.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="What went wrong here, and what to send instead.")

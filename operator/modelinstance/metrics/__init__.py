@@ -1,0 +1,1 @@
+"""The metrics adapter: shows Prometheus what the registry counts."""

@@ -1,0 +1,166 @@
+"""Health as one ordered decision over what is known of an instance.
+
+Each check is a small pure function: it looks at the evidence and either answers with a verdict or
+passes. The first answer counts. More evidence means one more check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from modelinstance.registry.instance import InstanceKey, InstanceSpec, Rotation
+from modelinstance.registry.reasons import REASONS, Phase, Reason
+
+
+class Life(StrEnum):
+    """What was heard of one incarnation."""
+
+    UNHEARD = "Unheard"
+    HEARD = "Heard"
+    SILENT = "Silent"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that a verdict may rest on.
+
+    ``timeout`` is in seconds. ``holder`` is set when another record holds the address.
+    """
+
+    key: InstanceKey
+    spec: InstanceSpec
+    life: Life
+    timeout: float
+    holder: InstanceKey | None = None
+    deleting: bool = False
+    deregistered: bool = False
+    set_by_caller: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was decided: ``ready`` is whether routers may be sent there."""
+
+    phase: Phase
+    reason: Reason
+    message: str
+    ready: bool
+
+
+Check = Callable[[Evidence], Verdict | None]
+
+
+def _verdict(reason: Reason, message: str, *, ready: bool = False) -> Verdict:
+    return Verdict(REASONS[reason].phase, reason, message, ready)
+
+
+def check_deletion(evidence: Evidence) -> Verdict | None:
+    """A resource that is going away is never selected."""
+    if not evidence.deleting:
+        return None
+    return _verdict(Reason.DELETING, "The resource is being deleted")
+
+
+def check_rotation(evidence: Evidence) -> Verdict | None:
+    """The owner's word comes before everything that was heard."""
+    if evidence.spec.rotation is Rotation.DISABLED:
+        return _verdict(
+            Reason.DISABLED, "spec.rotation is Disabled; set it to Active to bring it back"
+        )
+    if evidence.spec.rotation is Rotation.DRAINING:
+        return _verdict(
+            Reason.DRAINING, "spec.rotation is Draining: no new requests, running ones may end"
+        )
+    return None
+
+
+def check_registration(evidence: Evidence) -> Verdict | None:
+    """A worker that said goodbye is gone until it registers again."""
+    if not evidence.deregistered:
+        return None
+    return _verdict(Reason.DEREGISTERED, "The worker deregistered; it returns by registering again")
+
+
+def check_conflict(evidence: Evidence) -> Verdict | None:
+    """One address, one holder. A holder in another namespace is not named: it may be secret."""
+    if evidence.holder is None:
+        return None
+    spec = evidence.spec
+    if evidence.holder.namespace == evidence.key.namespace:
+        holder = f"ModelInstance {evidence.holder.name}"
+    else:
+        holder = "A ModelInstance in another namespace"
+    return _verdict(
+        Reason.ADDRESS_CONFLICT,
+        f"{holder} holds model {spec.model_name} at host {spec.host} port {spec.port}; delete one "
+        f"of them or correct its address",
+    )
+
+
+def check_caller(evidence: Evidence) -> Verdict | None:
+    """A caller of the registry class assigned ``healthy``."""
+    if evidence.set_by_caller is None:
+        return None
+    phase = Phase.HEALTHY if evidence.set_by_caller else Phase.UNHEALTHY
+    message = f"healthy was set to {evidence.set_by_caller} by a caller, until the next heartbeat"
+    return Verdict(phase, Reason.SET_BY_CALLER, message, evidence.set_by_caller)
+
+
+def check_requirement(evidence: Evidence) -> Verdict | None:
+    """Without required heartbeats an instance is taken at its owner's word."""
+    if evidence.spec.heartbeat_required:
+        return None
+    return _verdict(
+        Reason.HEARTBEAT_NOT_REQUIRED,
+        "spec.heartbeat.required is false: taken at its owner's word",
+        ready=True,
+    )
+
+
+def check_heartbeat(evidence: Evidence) -> Verdict:
+    """What was heard within the timeout decides; this check always answers."""
+    where = evidence.spec.url
+    if evidence.life is Life.UNHEARD:
+        return _verdict(
+            Reason.AWAITING_FIRST_HEARTBEAT,
+            f"Nothing was heard yet; see that the worker at {where} runs and sends heartbeats",
+        )
+    if evidence.life is Life.SILENT:
+        return _verdict(
+            Reason.HEARTBEAT_EXPIRED,
+            f"No heartbeat within {evidence.timeout:g} s; look at the worker at {where}, a new "
+            f"heartbeat makes it Healthy",
+        )
+    return _verdict(Reason.HEARTBEAT_RECEIVED, "Heartbeats arrive in time", ready=True)
+
+
+STANDING: Sequence[Check] = (check_deletion, check_rotation)
+"""What the owner or the cluster says, whatever the worker does."""
+
+LIVENESS: Sequence[Check] = (
+    check_registration,
+    check_conflict,
+    check_caller,
+    check_requirement,
+    check_heartbeat,
+)
+"""What is known of the worker itself."""
+
+
+def _first(checks: Sequence[Check], evidence: Evidence) -> Verdict:
+    return next(verdict for check in checks if (verdict := check(evidence)) is not None)
+
+
+def decide(evidence: Evidence) -> Verdict:
+    """The verdict on an instance: the answer of the first check that has one."""
+    return _first((*STANDING, *LIVENESS), evidence)
+
+
+def is_alive(evidence: Evidence) -> bool:
+    """Whether the worker would be ready, were it not for its owner's ``rotation``.
+
+    This is DB-GPT's ``healthy``, which knows nothing of ``enabled``.
+    """
+    return _first(LIVENESS, evidence).ready

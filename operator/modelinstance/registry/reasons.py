@@ -1,0 +1,101 @@
+"""Phases and reasons: the vocabulary of every condition, metric, API answer and log line.
+
+The reference page of reasons is generated from `REASONS`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """Where an instance is in its life. Derived, for display: an open set, new ones may come."""
+
+    STARTING = "Starting"
+    HEALTHY = "Healthy"
+    UNHEALTHY = "Unhealthy"
+    CONFLICTED = "Conflicted"
+    DRAINING = "Draining"
+    DISABLED = "Disabled"
+    TERMINATING = "Terminating"
+
+
+class Reason(StrEnum):
+    """Why an instance is in its phase."""
+
+    HEARTBEAT_RECEIVED = "HeartbeatReceived"
+    HEARTBEAT_NOT_REQUIRED = "HeartbeatNotRequired"
+    AWAITING_FIRST_HEARTBEAT = "AwaitingFirstHeartbeat"
+    HEARTBEAT_EXPIRED = "HeartbeatExpired"
+    ADDRESS_CONFLICT = "AddressConflict"
+    DRAINING = "Draining"
+    DISABLED = "Disabled"
+    DELETING = "Deleting"
+    DEREGISTERED = "Deregistered"
+    SET_BY_CALLER = "SetByCaller"
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonDoc:
+    """What a reason means, and what a person who reads it can do."""
+
+    phase: Phase
+    meaning: str
+    action: str
+
+
+REASONS: dict[Reason, ReasonDoc] = {
+    Reason.DELETING: ReasonDoc(
+        Phase.TERMINATING,
+        "The resource is being deleted and waits for finalizers that others put on it.",
+        "Nothing; if it stays, see `metadata.finalizers` for whom it waits.",
+    ),
+    Reason.DISABLED: ReasonDoc(
+        Phase.DISABLED,
+        "`spec.rotation` is `Disabled`: the instance is listed and never selected.",
+        "Set `spec.rotation: Active` to bring it back.",
+    ),
+    Reason.DRAINING: ReasonDoc(
+        Phase.DRAINING,
+        "`spec.rotation` is `Draining`: no new requests, running ones may end.",
+        "Delete the resource once the instance is idle, or set `spec.rotation: Active`.",
+    ),
+    Reason.DEREGISTERED: ReasonDoc(
+        Phase.UNHEALTHY,
+        "The worker deregistered itself; a late heartbeat does not revive it.",
+        "Register it again when it is back.",
+    ),
+    Reason.ADDRESS_CONFLICT: ReasonDoc(
+        Phase.CONFLICTED,
+        "Another resource with the same model, host and port holds the address.",
+        "Delete one of the two, or correct its host or port; this one takes over when the holder "
+        "falls silent or goes.",
+    ),
+    Reason.SET_BY_CALLER: ReasonDoc(
+        Phase.HEALTHY,
+        "A caller of the registry class assigned `healthy`; it holds until the next heartbeat, "
+        "registration or expiry. `False` shows as `Unhealthy`.",
+        "Nothing; the next heartbeat decides.",
+    ),
+    Reason.HEARTBEAT_NOT_REQUIRED: ReasonDoc(
+        Phase.HEALTHY,
+        "`spec.heartbeat.required` is false: the instance is taken at its owner's word.",
+        "Set `spec.heartbeat.required: true` once the worker sends heartbeats.",
+    ),
+    Reason.AWAITING_FIRST_HEARTBEAT: ReasonDoc(
+        Phase.STARTING,
+        "Nothing was heard from this incarnation yet; applying a resource is no sign of life.",
+        "See that the worker runs and sends heartbeats for this resource.",
+    ),
+    Reason.HEARTBEAT_EXPIRED: ReasonDoc(
+        Phase.UNHEALTHY,
+        "No new heartbeat came within the timeout.",
+        "Look at the worker and at its way to the cluster; a new heartbeat makes it `Healthy`.",
+    ),
+    Reason.HEARTBEAT_RECEIVED: ReasonDoc(
+        Phase.HEALTHY,
+        "A heartbeat came within the timeout.",
+        "Nothing.",
+    ),
+}

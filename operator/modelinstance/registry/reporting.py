@@ -1,0 +1,157 @@
+"""What has to be written into the statuses of resources, and no more than that.
+
+A status is written once for each change of phase, reason, generation or incarnation, and for
+nothing else. Whether one is due is always worked out from what the resource says now, so that a
+restart writes nothing and a lost write is repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from modelinstance.registry.instance import Incarnation, InstanceKey
+from modelinstance.registry.observed import Reported
+from modelinstance.registry.reasons import Phase, Reason
+from modelinstance.registry.records import Record
+
+MAX_BACKOFF_SECONDS = 60.0
+
+
+class ConditionType(StrEnum):
+    """The conditions of a ModelInstance. Only Ready is always there."""
+
+    READY = "Ready"
+    DRAINING = "Draining"
+    CONFLICTED = "Conflicted"
+
+
+PHASE_CONDITIONS = {
+    Phase.DRAINING: ConditionType.DRAINING,
+    Phase.CONFLICTED: ConditionType.CONFLICTED,
+}
+"""The conditions that are true in one phase, and absent in all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition to be written."""
+
+    type: ConditionType
+    status: bool
+    reason: Reason
+    message: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StatusWrite:
+    """A status to be written, on the condition that the resource is still at that version."""
+
+    key: InstanceKey
+    version: int
+    generation: int
+    incarnation: Incarnation
+    phase: Phase
+    url: str
+    last_beat: datetime | None
+    conditions: tuple[Condition, ...]
+
+
+def is_current(record: Record, generation: int, reported: Reported | None) -> bool:
+    """Whether the status says what the registry decided."""
+    return (
+        reported is not None
+        and reported.phase == record.verdict.phase
+        and reported.reason == record.verdict.reason
+        and reported.generation == generation
+        and reported.incarnation == record.incarnation
+    )
+
+
+def compose(
+    record: Record, version: int, generation: int, reported: Reported | None, now: datetime
+) -> StatusWrite:
+    """The status that says what the registry decided.
+
+    A condition keeps its transition time while its status stays (Kubernetes API conventions).
+    """
+    verdict = record.verdict
+    seen = reported.conditions if reported is not None else {}
+
+    def condition(kind: ConditionType, status: bool, since: datetime) -> Condition:
+        before = seen.get(kind)
+        kept = before.since if before is not None and before.status is status else since
+        return Condition(kind, status, verdict.reason, verdict.message, kept)
+
+    conditions = [condition(ConditionType.READY, verdict.ready, record.since)]
+    extra = PHASE_CONDITIONS.get(verdict.phase)
+    if extra is not None:
+        conditions.append(condition(extra, True, now))
+    return StatusWrite(
+        key=record.key,
+        version=version,
+        generation=generation,
+        incarnation=record.incarnation,
+        phase=verdict.phase,
+        url=record.spec.url,
+        last_beat=record.last_beat,
+        conditions=tuple(conditions),
+    )
+
+
+@dataclass(slots=True)
+class _Pending:
+    not_before: float = 0.0
+    failures: int = 0
+
+
+class Outbox:
+    """The keys whose status may be out of date, each once, with its own backoff.
+
+    Times are attended seconds.
+    """
+
+    def __init__(self) -> None:
+        self._pending: dict[InstanceKey, _Pending] = {}
+        self._in_flight: set[InstanceKey] = set()
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def add(self, key: InstanceKey) -> None:
+        """A status may be out of date."""
+        self._pending.setdefault(key, _Pending())
+
+    def discard(self, key: InstanceKey) -> None:
+        """A status is up to date, or its resource is gone."""
+        self._pending.pop(key, None)
+
+    def ready(self, now: float) -> Iterator[InstanceKey]:
+        """The keys to look at now, the longest waiting first."""
+        for key, pending in tuple(self._pending.items()):
+            if key not in self._in_flight and pending.not_before <= now:
+                yield key
+
+    def sent(self, key: InstanceKey) -> None:
+        """A write is under way: no second one until it is settled."""
+        self._in_flight.add(key)
+
+    def settle(self, key: InstanceKey) -> None:
+        """A write has ended well, or is to be decided again from what the resource says now."""
+        self._in_flight.discard(key)
+        if (pending := self._pending.get(key)) is not None:
+            pending.failures, pending.not_before = 0, 0.0
+
+    def fail(self, key: InstanceKey, now: float) -> None:
+        """A write has failed: try again after 1, 2, 4 ... seconds."""
+        self._in_flight.discard(key)
+        if (pending := self._pending.get(key)) is not None:
+            delay = min(2.0**pending.failures, MAX_BACKOFF_SECONDS)
+            pending.failures, pending.not_before = pending.failures + 1, now + delay
+
+    def abandon(self) -> None:
+        """Whoever wrote is gone: what became of the writes under way, the resources say."""
+        self._in_flight.clear()

@@ -1,0 +1,1 @@
+"""Makes every generated file of the repository, or checks that none has drifted."""
