@@ -29,9 +29,10 @@ def _reasons() -> str:
     )
     return (
         f"{NOTE}# Reasons\n\n"
-        "Why an instance is in its phase: in the `Ready` condition, in `kubectl get modelinstances` "
-        "and in the answers of the HTTP endpoint. The checks are made in this order, and the first "
-        "that applies decides. Routers may call an instance in phase `Healthy`, and in no other.\n\n"
+        "Why an instance is in its phase: in the `Ready` condition, in `kubectl get "
+        "modelinstances` and in the answers of the HTTP endpoint. The checks are made in this "
+        "order, and the first that applies decides. Routers may call an instance in phase "
+        "`Healthy`, and in no other.\n\n"
         f"| reason | phase | what it means | what to do |\n|---|---|---|---|\n{rows}"
     )
 
@@ -61,7 +62,7 @@ def _settings() -> str:
 
 def _openapi() -> str:
     source = SimpleNamespace(records=Records(120.0), stopping=False)
-    app = create_app(source, lambda: (b"", ""))  # type: ignore[arg-type]  # no route is called
+    app = create_app(source, lambda: (b"", ""))
     document = app.openapi()
     document["info"]["version"] = "v1"
     return json.dumps(document, indent=2) + "\n"

@@ -1,0 +1,53 @@
+"""A loop in a thread, for the asynchronous helpers of tests that are not."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+T = TypeVar("T")
+
+
+class BackgroundLoop:
+    """Runs coroutines and calls in an event loop of its own."""
+
+    def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="background loop")
+        self._thread.start()
+        self._entered: list[AbstractAsyncContextManager[Any]] = []
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for manager in reversed(self._entered):
+            self.run(manager.__aexit__(None, None, None))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine and return its result."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(60)
+
+    def call(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call a function in the loop's thread and return its result."""
+
+        async def call() -> T:
+            return function(*arguments)
+
+        return self.run(call())
+
+    def enter(self, manager: AbstractAsyncContextManager[T]) -> T:
+        """Enter an asynchronous context manager, to be left in the end."""
+        entered = self.run(manager.__aenter__())
+        self._entered.append(manager)
+        return entered

@@ -1,0 +1,229 @@
+"""A real control plane with our resources and the operator's RBAC in it, as tests see it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from controlplane.binaries import Binaries
+from controlplane.plane import ControlPlane
+from support.waiting import eventually
+
+ROOT = Path(__file__).resolve().parents[2]
+HOME = "modelinstance-system"
+OPERATOR = f"system:serviceaccount:{HOME}:modelinstance-operator"
+GROUPS = ("system:serviceaccounts", f"system:serviceaccounts:{HOME}")
+ADMIN = "test-admin"
+API = "/apis/modelinstance.dev/v1alpha1"
+HEARTBEAT = "modelinstance.dev/heartbeat"
+
+
+@dataclass(frozen=True)
+class AuditEntry:
+    """One request of the audit log."""
+
+    verb: str
+    resource: str
+    namespace: str
+    name: str
+    code: int
+    url: str
+
+
+class Cluster:
+    """What a test does to a cluster. Requests are made as an admin."""
+
+    def __init__(self, binaries: Binaries, directory: Path) -> None:
+        self.plane = ControlPlane(
+            binaries, directory, token_users={OPERATOR: GROUPS, ADMIN: ("system:masters",)}
+        )
+        self._values = itertools.count()
+
+    def start(self) -> None:
+        """Start the servers and install what `kubectl apply -k deploy/` would, but for the pod."""
+        self.plane.start()
+        self._api = httpx.Client(
+            base_url=self.plane.url,
+            headers={"Authorization": f"Bearer {self.plane.token_user(ADMIN)}"},
+            verify=ssl.create_default_context(cafile=self.plane.ca_file),
+            timeout=30,
+        )
+        self.install()
+
+    def stop(self) -> None:
+        """End the servers."""
+        self._api.close()
+        self.plane.stop()
+
+    def install(self) -> None:
+        """Apply the CRDs, the operator's namespace and its RBAC, exactly as in ``deploy/``."""
+        self.kubectl("apply", "-k", str(ROOT / "crds"))
+        for name in ("namespace", "rbac"):
+            self.kubectl("apply", "-f", str(ROOT / f"deploy/{name}.yaml"))
+        self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        eventually(lambda: self._served("modelinstances") and self._served("instanceregistries"))
+
+    def _served(self, plural: str) -> bool:
+        return self.request("GET", f"{API}/{plural}").status_code == 200
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
+        """Run kubectl as admin; returns what it printed, on either stream."""
+        done = self.plane.kubectl(*arguments, input=stdin, check=check)
+        return done.stdout + done.stderr
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """A plain request to the API server."""
+        return self._api.request(method, path, **options)
+
+    # -- ModelInstances --------------------------------------------------------------------------
+
+    def manifest(
+        self,
+        name: str = "a",
+        *,
+        namespace: str = "default",
+        beat: str | None = None,
+        timeout: int | None = None,
+        **spec: Any,
+    ) -> dict[str, Any]:
+        """A ModelInstance as a user writes it; ``beat`` is the annotation, the rest the spec."""
+        if timeout is not None:
+            spec["heartbeat"] = {**spec.get("heartbeat", {}), "timeoutSeconds": timeout}
+        metadata: dict[str, Any] = {"name": name, "namespace": namespace}
+        if beat is not None:
+            metadata["annotations"] = {HEARTBEAT: beat}
+        return {
+            "apiVersion": "modelinstance.dev/v1alpha1",
+            "kind": "ModelInstance",
+            "metadata": metadata,
+            "spec": {"modelName": "m", "host": f"{name}.example", "port": 8000, **spec},
+        }
+
+    def create(self, name: str = "a", **options: Any) -> dict[str, Any]:
+        """Create a ModelInstance by a plain POST; see `manifest`."""
+        body = self.manifest(name, **options)
+        path = f"{API}/namespaces/{body['metadata']['namespace']}/modelinstances"
+        response = self.request("POST", path, json=body)
+        assert response.status_code == 201, response.text
+        created: dict[str, Any] = response.json()
+        return created
+
+    def apply(self, manifest: dict[str, Any], *options: str) -> str:
+        """``kubectl apply`` of a manifest."""
+        return self.kubectl("apply", *options, "-f", "-", stdin=yaml.safe_dump(manifest))
+
+    def path(self, name: str, namespace: str = "default") -> str:
+        """The API path of a ModelInstance."""
+        return f"{API}/namespaces/{namespace}/modelinstances/{name}"
+
+    def get(self, name: str = "a", namespace: str = "default") -> dict[str, Any]:
+        """A ModelInstance as it is; raises LookupError if there is none."""
+        response = self.request("GET", self.path(name, namespace))
+        if response.status_code == 404:
+            raise LookupError(name)
+        assert response.status_code == 200, response.text
+        found: dict[str, Any] = response.json()
+        return found
+
+    def patch(self, name: str, body: dict[str, Any], namespace: str = "default") -> dict[str, Any]:
+        """A merge patch of a ModelInstance."""
+        response = self.request(
+            "PATCH", self.path(name, namespace), content=json.dumps(body),
+            headers={"Content-Type": "application/merge-patch+json"},
+        )  # fmt: skip
+        assert response.status_code == 200, response.text
+        patched: dict[str, Any] = response.json()
+        return patched
+
+    def beat(
+        self, name: str = "a", value: str | None = None, namespace: str = "default"
+    ) -> dict[str, Any]:
+        """A worker's heartbeat: a value that it has not shown before, unless one is given."""
+        value = f"beat-{next(self._values)}" if value is None else value
+        return self.patch(name, {"metadata": {"annotations": {HEARTBEAT: value}}}, namespace)
+
+    def delete(self, name: str = "a", namespace: str = "default") -> None:
+        """Delete a ModelInstance."""
+        response = self.request("DELETE", self.path(name, namespace))
+        assert response.status_code == 200, response.text
+
+    def phase(self, name: str = "a", namespace: str = "default") -> str | None:
+        """The phase in the status, or None before there is one."""
+        phase: str | None = self.get(name, namespace).get("status", {}).get("phase")
+        return phase
+
+    def condition(
+        self, name: str = "a", kind: str = "Ready", namespace: str = "default"
+    ) -> dict[str, Any]:
+        """A condition; raises LookupError if there is none."""
+        for condition in self.get(name, namespace).get("status", {}).get("conditions", ()):
+            if condition["type"] == kind:
+                found: dict[str, Any] = condition
+                return found
+        raise LookupError(kind)
+
+    def instances(self) -> dict[str, dict[str, Any]]:
+        """All ModelInstances by ``namespace/name``."""
+        items = self.request("GET", f"{API}/modelinstances").json()["items"]
+        return {f"{i['metadata']['namespace']}/{i['metadata']['name']}": i for i in items}
+
+    def registry(self) -> dict[str, Any]:
+        """The InstanceRegistry; raises LookupError if there is none."""
+        path = f"{API}/namespaces/{HOME}/instanceregistries/default"
+        response = self.request("GET", path)
+        if response.status_code != 200:
+            raise LookupError("InstanceRegistry default")
+        found: dict[str, Any] = response.json()
+        return found
+
+    def clear(self) -> None:
+        """Delete all ModelInstances and the InstanceRegistry."""
+        for namespace in {key.split("/")[0] for key in self.instances()}:
+            self.request("DELETE", f"{API}/namespaces/{namespace}/modelinstances")
+        self.request("DELETE", f"{API}/namespaces/{HOME}/instanceregistries")
+        eventually(lambda: not self.instances())
+
+    # -- the audit log ---------------------------------------------------------------------------
+
+    def audit_mark(self) -> int:
+        """A place in the audit log, to read on from."""
+        return self.plane.audit_log.stat().st_size
+
+    def audit(self, since: int, user: str = OPERATOR) -> list[AuditEntry]:
+        """The requests of a user since a mark, watches included."""
+        return list(self._read_audit(since, user))
+
+    def writes(self, since: int, user: str = OPERATOR) -> list[AuditEntry]:
+        """The requests of a user since a mark that change anything."""
+        return [e for e in self.audit(since, user) if e.verb not in {"get", "list", "watch"}]
+
+    def _read_audit(self, since: int, user: str) -> Iterator[AuditEntry]:
+        with self.plane.audit_log.open("rb") as log:
+            log.seek(since)
+            lines = log.read().splitlines()
+        seen: set[str] = set()
+        for line in lines:
+            entry = json.loads(line)
+            if entry["user"]["username"] != user or entry["auditID"] in seen:
+                continue
+            seen.add(entry["auditID"])
+            about = entry.get("objectRef", {})
+            resource = about.get("resource", "")
+            if "subresource" in about:
+                resource += "/" + about["subresource"]
+            yield AuditEntry(
+                verb=entry["verb"],
+                resource=resource,
+                namespace=about.get("namespace", ""),
+                name=about.get("name", ""),
+                code=entry.get("responseStatus", {}).get("code", 0),
+                url=entry["requestURI"],
+            )

@@ -1,0 +1,112 @@
+"""The operator as its users run it: a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from support.waiting import eventually
+
+
+class OperatorProcess:
+    """``modelinstance run`` on a free port."""
+
+    def __init__(self, kubeconfig: Path, log: Path, *flags: str, env: dict[str, str] | None = None):
+        self._log = log
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable, "-m", "modelinstance", "run", "--port=0",
+                    "--operator-namespace=modelinstance-system", *flags,
+                ],
+                env={**os.environ, "KUBECONFIG": str(kubeconfig), **(env or {})},
+                stdout=output,
+                stderr=output,
+            )  # fmt: skip
+        self._http: httpx.Client | None = None
+
+    @property
+    def http(self) -> httpx.Client:
+        """A client of its endpoint."""
+        if self._http is None:
+            port = eventually(self._port, within=5)
+            self._http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
+        return self._http
+
+    def _port(self) -> int | None:
+        assert self.process.poll() is None, self.log()
+        found = re.search(r"serving on \S+ port (\d+)", self.log())
+        return int(found[1]) if found else None
+
+    def log(self) -> str:
+        """All that it has logged."""
+        return self._log.read_text(encoding="utf-8")
+
+    def get(self, path: str, **query: Any) -> httpx.Response:
+        """A GET on its endpoint."""
+        return self.http.get(path, params=query)
+
+    def wait_ready(self, within: float = 5) -> None:
+        """Wait until it is ready and watches."""
+        eventually(lambda: self._ready() and self.readyz()["watching"], within)
+
+    def _ready(self) -> bool:
+        assert self.process.poll() is None, self.log()
+        return self.get("/readyz").status_code == 200
+
+    def readyz(self) -> dict[str, Any]:
+        """The body of /readyz, whatever its status."""
+        body: dict[str, Any] = self.get("/readyz").json()
+        return body
+
+    def instances(self, **query: Any) -> dict[str, dict[str, Any]]:
+        """The instances by ``namespace/name``."""
+        items = self.get("/api/v1/instances", **query).json()["items"]
+        return {f"{item['namespace']}/{item['name']}": item for item in items}
+
+    def phase(self, name: str = "a", namespace: str = "default") -> str:
+        """The phase of an instance; raises LookupError for an unknown one."""
+        phase: str = self.instances()[f"{namespace}/{name}"]["phase"]
+        return phase
+
+    def selects(self, model: str = "m") -> str | None:
+        """The name of the instance that select gives, or None."""
+        response = self.get("/api/v1/select", model=model)
+        return response.json()["name"] if response.status_code == 200 else None
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The value of one metric; raises LookupError for an unknown one."""
+        label = ",".join(f'{key}="{value}"' for key, value in labels.items())
+        wanted = f"modelinstance_{name}" + (f"{{{label}}}" if label else "")
+        for line in self.get("/metrics").text.splitlines():
+            if line.startswith(f"{wanted} "):
+                return float(line.rsplit(" ", 1)[1])
+        raise LookupError(wanted)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self, within: float = 5) -> int:
+        """SIGTERM; returns the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(within * 5)
+        finally:
+            if self._http is not None:
+                self._http.close()
+                self._http = None
+
+
+Start = Callable[..., OperatorProcess]
+"""The fixture that starts an operator on a cluster, with flags."""
