@@ -1,0 +1,28 @@
+"""A real Kubernetes control plane (etcd and kube-apiserver) on loopback, for tests and for trying.
+
+`ensure` finds or builds the programs, `ControlPlane` runs them. Nothing here is part of the
+product: no module of the operator may import this package.
+"""
+
+from controlplane.binaries import Binaries, ensure
+from controlplane.errors import (
+    AssetsError,
+    BuildError,
+    ControlPlaneError,
+    KubectlError,
+    StartError,
+    ToolchainError,
+)
+from controlplane.plane import ControlPlane
+
+__all__ = [
+    "AssetsError",
+    "Binaries",
+    "BuildError",
+    "ControlPlane",
+    "ControlPlaneError",
+    "KubectlError",
+    "StartError",
+    "ToolchainError",
+    "ensure",
+]
