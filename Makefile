@@ -6,6 +6,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade --quiet \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 export PYTHONPATH := tools
 export PYTHONDONTWRITEBYTECODE := 1
 
@@ -54,11 +56,9 @@ verify: $(STAMP) ## Check that the generated files are up to date
 
 .PHONY: lock
 lock: $(STAMP) ## Pin the dependencies anew, with hashes
-	@for target in runtime dev; do \
-	  $(BIN)/uv pip compile pyproject.toml $$([ $$target = dev ] && echo --group dev) \
-	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-	    --custom-compile-command "make lock" --quiet --upgrade -o requirements/$$target.txt; \
-	done
+	$(COMPILE) pyproject.toml -o requirements/runtime.txt
+	$(COMPILE) pyproject.toml --group dev -o requirements/dev.txt
+	$(COMPILE) --group build -o requirements/build.txt
 
 .PHONY: clean
 clean: ## Remove what was made in the repository (the cached binaries stay)
