@@ -60,6 +60,10 @@ lock: $(STAMP) ## Pin the dependencies anew, with hashes
 	$(COMPILE) pyproject.toml --group dev -o requirements/dev.txt
 	$(COMPILE) --group build -o requirements/build.txt
 
+.PHONY: bench
+bench: binaries ## Run one benchmark, for example NAME=registry_costs
+	@PYTHONPATH=tools:tests $(BIN)/python benchmarks/$(NAME).py $(ARGS)
+
 .PHONY: clean
 clean: ## Remove what was made in the repository (the cached binaries stay)
 	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -52,11 +52,21 @@ class Cluster:
         self.plane.start()
         self._api = httpx.Client(
             base_url=self.plane.url,
-            headers={"Authorization": f"Bearer {self.plane.token_user(ADMIN)}"},
-            verify=ssl.create_default_context(cafile=self.plane.ca_file),
+            headers=self.admin_headers,
+            verify=self.tls,
             timeout=30,
         )
         self.install()
+
+    @property
+    def tls(self) -> ssl.SSLContext:
+        """What to verify the API server with."""
+        return ssl.create_default_context(cafile=self.plane.ca_file)
+
+    @property
+    def admin_headers(self) -> dict[str, str]:
+        """The headers of an admin's request."""
+        return {"Authorization": f"Bearer {self.plane.token_user(ADMIN)}"}
 
     def stop(self) -> None:
         """End the servers."""
@@ -175,20 +185,41 @@ class Cluster:
         items = self.request("GET", f"{API}/modelinstances").json()["items"]
         return {f"{i['metadata']['namespace']}/{i['metadata']['name']}": i for i in items}
 
+    registry_path = f"{API}/namespaces/{HOME}/instanceregistries/default"
+
     def registry(self) -> dict[str, Any]:
         """The InstanceRegistry; raises LookupError if there is none."""
-        path = f"{API}/namespaces/{HOME}/instanceregistries/default"
-        response = self.request("GET", path)
+        response = self.request("GET", self.registry_path)
         if response.status_code != 200:
             raise LookupError("InstanceRegistry default")
         found: dict[str, Any] = response.json()
         return found
 
-    def clear(self) -> None:
-        """Delete all ModelInstances and the InstanceRegistry."""
-        for namespace in {key.split("/")[0] for key in self.instances()}:
+    def patch_registry(self, spec: dict[str, Any]) -> dict[str, Any]:
+        """A merge patch of the InstanceRegistry's settings."""
+        response = self.request(
+            "PATCH", self.registry_path, content=json.dumps({"spec": spec}),
+            headers={"Content-Type": "application/merge-patch+json"},
+        )  # fmt: skip
+        assert response.status_code == 200, response.text
+        patched: dict[str, Any] = response.json()
+        return patched
+
+    def add_namespace(self, name: str) -> None:
+        """A namespace; it may be there already, for without controllers none ever goes."""
+        body = {"metadata": {"name": name}}
+        assert self.request("POST", "/api/v1/namespaces", json=body).status_code in {201, 409}
+
+    def clear(self, *, registry: bool = True) -> None:
+        """Delete all ModelInstances, finalizers or not, and the InstanceRegistry."""
+        found = self.instances()
+        for key, instance in found.items():
+            if "finalizers" in instance["metadata"]:
+                self.patch(key.split("/")[1], {"metadata": {"finalizers": None}}, key.split("/")[0])
+        for namespace in {key.split("/")[0] for key in found}:
             self.request("DELETE", f"{API}/namespaces/{namespace}/modelinstances")
-        self.request("DELETE", f"{API}/namespaces/{HOME}/instanceregistries")
+        if registry:
+            self.request("DELETE", f"{API}/namespaces/{HOME}/instanceregistries")
         eventually(lambda: not self.instances())
 
     # -- the audit log ---------------------------------------------------------------------------

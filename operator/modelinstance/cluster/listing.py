@@ -97,13 +97,8 @@ class Lister:
                 self._desk.registry_listed(await self._find_registry(self._registry_namespace))
             listed = await self._read()
         except ClusterError as error:
-            why = str(error)
-            if error.status == NOT_FOUND:
-                why = (
-                    f"{error}; is the CustomResourceDefinition "
-                    f"{api.MODEL_INSTANCES}.{api.GROUP} installed?"
-                )
-            self._desk.list_failed(listing, why)
+            hint = f"; are the CRDs of {api.GROUP} installed?" if error.status == NOT_FOUND else ""
+            self._desk.list_failed(listing, f"{error}{hint}")
             return False
         self._desk.list_ended(listing, listed)
         return True

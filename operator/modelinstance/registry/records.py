@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from random import Random, SystemRandom
+from random import Random
 
 from modelinstance.registry.clock import Clock, SystemClock
 from modelinstance.registry.errors import NoHealthyInstanceError
@@ -112,7 +112,7 @@ class Records:
         random: Random | None = None,
     ) -> None:
         self.clock: Clock = clock or SystemClock()
-        self.random: Random = random or SystemRandom()
+        self.random: Random = random or Random()  # noqa: S311 - a choice, not a secret
         self.local: Timeline[Record] = Timeline()
         self.revision = 0
         self.counts: Counter[str] = Counter()
