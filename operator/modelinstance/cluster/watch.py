@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 TIMER_INTERVAL_SECONDS = 1.0
 LOGIN_DELAY_SECONDS = 1.0
+IDENTITY = "modelinstance-operator"
+"""Only peers would see it, and there are none; kopf's own way to it needs an entry in passwd."""
 
 
 class EventDesk(Protocol):
@@ -200,6 +202,7 @@ async def operate(
         await kopf.operator(
             registry=handlers,
             settings=settings(),
+            identity=IDENTITY,  # type: ignore[arg-type]  # a str by another, private name
             standalone=True,
             clusterwide=not scopes,
             namespaces=scopes,
