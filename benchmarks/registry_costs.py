@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 
 from modelinstance.registry.instance import InstanceKey, InstanceSpec
-from modelinstance.registry.records import Record, Records
+from modelinstance.registry.record import Record
+from modelinstance.registry.records import Records
 from pairs import compare, show
 
 SMALL, LARGE, CALLS = 100, 100_000, 20_000

@@ -75,20 +75,21 @@ class Operator:
         )
         stopping = asyncio.create_task(stop.wait(), name="stop")
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+        settling = asyncio.create_task(self._settle_down(), name="settle down")
         followers = [
             asyncio.create_task(self.desk.keep_time(), name="time"),
             asyncio.create_task(self._supervisor.run(), name="supervisor"),
-            asyncio.create_task(self._settle_down(), name="settle down"),
             *(asyncio.create_task(lister.run(), name="lister") for lister in self._listers),
         ]
-        tasks = {stopping, serving, *followers[:2], *followers[3:]}
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(
+                {stopping, serving, *followers}, return_when=asyncio.FIRST_COMPLETED
+            )
         finally:
             self.desk.stopping = True
-            for task in (stopping, *followers):
+            for task in (stopping, settling, *followers):
                 task.cancel()
-            await asyncio.gather(stopping, *followers, return_exceptions=True)
+            await asyncio.gather(stopping, settling, *followers, return_exceptions=True)
             server.should_exit = True
             await asyncio.gather(serving, return_exceptions=True)
             await self._client.close()

@@ -159,14 +159,16 @@ def run(
         heartbeat_timeout=heartbeat_timeout,
         resync_interval=resync_interval,
     )
-    listener = _listen(host, port)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with (
+        _listen(host, port) as listener,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
         runner.run(_run(settings, listener))
 
 
 async def _run(settings: Settings, listener: socket.socket) -> None:
     try:
-        await Access(settings.kubeconfig).configuration()
+        await (await Access(settings.kubeconfig).client()).close()
     except AccessError as error:
         raise click.ClickException(str(error)) from error
     stop, loop = asyncio.Event(), asyncio.get_running_loop()

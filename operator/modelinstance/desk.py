@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 
 from modelinstance.cluster.listing import Listed, Lister
-from modelinstance.cluster.status import WriteOutcome, WriteResult
+from modelinstance.cluster.status import WriteOutcome
 from modelinstance.cluster.supervisor import Supervisor
 from modelinstance.registry import EmbeddedModelRegistry
 from modelinstance.registry.instance import InstanceKey
@@ -107,16 +107,18 @@ class Desk:
         if (repairs.rewound or repairs.blind) and self.supervisor is not None:
             self.supervisor.restart()
         if repairs.rewound:
-            for lister in self.listers:
-                lister.poke()
+            self.home.gone()
+            self._list_again()
         self._news.set()
 
-    def registry_listed(self, found: RegistryObject | None) -> None:
+    def registry_listed(self, found: RegistryObject) -> None:
         """See `ListDesk`."""
-        if found is None:
-            self.home.gone()
-        else:
-            self.home.seen(found, from_list=True)
+        self.home.seen(found)
+        self._apply_settings()
+
+    def registry_missing(self) -> None:
+        """See `ListDesk`."""
+        self.home.gone()
         self._apply_settings()
 
     # -- events ----------------------------------------------------------------------------------
@@ -130,6 +132,7 @@ class Desk:
     def watch_ended(self, run: int, why: str | None) -> None:
         """See `supervisor.Desk`."""
         self.tallies.watch_running = False
+        self.mirror.watch_ended()
         logger.info("watch %d ended%s", run, f": {why}" if why else "")
 
     def instance_changed(self, run: int, observed: Observed, listed: bool) -> None:
@@ -158,6 +161,9 @@ class Desk:
         del run
         self.home.gone(uid)
         self._apply_settings()
+        self._list_again()
+
+    def _list_again(self) -> None:
         for lister in self.listers:
             lister.poke()
 
@@ -181,10 +187,10 @@ class Desk:
         """See `StatusDesk`."""
         for outcome in outcomes:
             self.tallies.status_writes[outcome.result.value] += 1
-            if outcome.result is WriteResult.FAILED:
-                self.mirror.write_failed(outcome.key)
-            else:
+            if outcome.answer is not None:
                 self.mirror.write_answered(outcome.key, outcome.answer)
+            else:
+                self.mirror.write_failed(outcome.key, outcome.retry_after)
 
     def plan_summary(self) -> SummaryWrite | None:
         """See `StatusDesk`."""

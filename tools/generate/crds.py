@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelinstance.api.crds import generate
+from generate.schema import generate
 
 KEEP = """  annotations:
     helm.sh/resource-policy: keep

@@ -49,6 +49,11 @@ def host_rule() -> dict[str, Any]:
             "host must not hold brackets: write an IPv6 address bare, for example fd00::5",
         ),
         Rule(
+            "isIP(self) || !self.matches('(^|[.])[0-9]+[.]?$')",
+            "host ends in a number, but is no valid IP address: write for example 10.0.0.5, or a "
+            "DNS name",
+        ),
+        Rule(
             "size(self) == 0 || self.contains('://') || self.matches('[\\\\s\\\\[\\\\]]') "
             "|| isIP(self) || !format.dns1123Subdomain().validate(self.lowerAscii()"
             ".endsWith('.') ? self.lowerAscii().substring(0, size(self) - 1) : self.lowerAscii())"

@@ -13,7 +13,7 @@ from typing import Annotated
 
 from kube_custom_resource.custom_resource import CustomResource
 from kube_custom_resource.schema import BaseModel, Optional
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from modelinstance.api.fields import Rule, host_rule, list_map, set_of
 
@@ -36,9 +36,10 @@ class Rotation(StrEnum):
 ModelName = Annotated[
     str,
     Field(max_length=253, json_schema_extra=Rule(
-        "self.trim() == self && size(self) > 0",
-        "a model name must not be empty and must not begin or end with a space: write the name "
-        "that routers ask for, for example vicuna or meta-llama/Llama-3.1-8B",
+        "self.trim() == self && size(self) > 0 && !self.matches('[\\\\x00-\\\\x1f\\\\x7f]')",
+        "a model name must not be empty, must not begin or end with a space and must hold no "
+        "control characters: write the name that routers ask for, for example vicuna or "
+        "meta-llama/Llama-3.1-8B",
     ).schema()),
 ]  # fmt: skip
 
@@ -126,10 +127,12 @@ class ModelInstanceSpec(BaseModel):
 class IncarnationStatus(BaseModel):
     """One life of the resource."""
 
-    uid: str = Field(description="The uid of the resource when this status was written.")
-    model_name: str = Field(description="The model name that this status is about.")
-    host: str = Field(description="The host that this status is about.")
-    port: int = Field(description="The port that this status is about.")
+    uid: str = Field(
+        max_length=128, description="The uid of the resource when this status was written."
+    )
+    model_name: str = Field(max_length=253, description="The model name that this is about.")
+    host: str = Field(max_length=253, description="The host that this status is about.")
+    port: int = Field(ge=1, le=65535, description="The port that this status is about.")
 
 
 class Condition(BaseModel):
@@ -155,12 +158,15 @@ class ModelInstanceStatus(BaseModel):
     )
     phase: Optional[str] = Field(
         None,
+        max_length=64,
         description=(
             "Where the instance is in its life, for display: Starting, Healthy, Unhealthy, "
             "Conflicted, Draining, Disabled, Terminating; more may come. Programs read conditions."
         ),
     )
-    address: Optional[str] = Field(None, description="The base URL for calls to the instance.")
+    address: Optional[str] = Field(
+        None, max_length=2048, description="The base URL for calls to the instance."
+    )
     last_heartbeat_time: Optional[datetime] = Field(
         None,
         description=(
@@ -249,6 +255,7 @@ class InstanceRegistryStatus(BaseModel):
     )
     mode: Optional[str] = Field(
         None,
+        max_length=64,
         description=(
             "Live while the operator's view of the cluster is current; Stale while it answers from "
             "memory."
@@ -276,6 +283,13 @@ class InstanceRegistry(  # type: ignore[call-arg, metaclass]  # likewise
     ],
 ):  # fmt: skip
     """The settings of the registry and a summary of it: one object, named default."""
+
+    model_config = ConfigDict(
+        json_schema_extra=Rule(
+            "self.metadata.name == 'default'",
+            "only the InstanceRegistry named default is read: use that name",
+        ).schema()
+    )
 
     spec: InstanceRegistrySpec = Field(
         default_factory=lambda: InstanceRegistrySpec(heartbeat=None, resync_interval_seconds=None),

@@ -9,9 +9,13 @@ import os
 from pathlib import Path
 
 import kopf
+import yaml
 from kubernetes_asyncio import client, config
 
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+UNREADABLE = (yaml.YAMLError, OSError, ValueError, LookupError, TypeError, AttributeError)
+"""What the client library lets through of a file that is no kubeconfig."""
 
 
 class AccessError(Exception):
@@ -55,12 +59,20 @@ class Access:
                 config_file=path, client_configuration=configuration, persist_config=False
             )
         except config.ConfigException as error:
-            raise AccessError(f"cannot use the Kubernetes credentials: {error}") from error
+            raise AccessError(_no_use(str(error))) from error
+        except UNREADABLE as error:
+            raise AccessError(
+                _no_use(f"{kubeconfig or '~/.kube/config'} is no kubeconfig: {error}")
+            ) from error
         return configuration
 
     async def client(self) -> client.ApiClient:
-        """A client with the credentials of now; the caller closes it."""
-        return client.ApiClient(await self.configuration())
+        """A client with the credentials of now; the caller closes it. Raises `AccessError`."""
+        configuration = await self.configuration()
+        try:
+            return client.ApiClient(configuration)
+        except OSError as error:  # of the ssl module: a bad certificate or key
+            raise AccessError(_no_use(f"their certificates: {error}")) from error
 
     async def login(self) -> kopf.ConnectionInfo:
         """The same for kopf.
@@ -83,3 +95,8 @@ class Access:
             private_key_path=configuration.key_file,
             priority=self._logins,
         )
+
+
+def _no_use(why: str) -> str:
+    """The reason in one line."""
+    return f"cannot use the Kubernetes credentials: {' '.join(why.split())}"

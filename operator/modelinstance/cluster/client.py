@@ -5,8 +5,11 @@ Every failure comes out as one exception that says what the API server answered.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -22,34 +25,76 @@ PAGE_SIZE = 500
 LIST_TIMEOUT_SECONDS = 10.0
 WRITE_TIMEOUT_SECONDS = 3.0
 
-GONE, CONFLICT, NOT_FOUND, FORBIDDEN = 410, 409, 404, 403
+GONE, CONFLICT, NOT_FOUND, FORBIDDEN, UNAUTHORIZED = 410, 409, 404, 403, 401
 APPLY = "application/apply-patch+yaml"
 
 
 class ClusterError(Exception):
-    """A request failed. ``status`` is the HTTP status, or ``None`` when there was no answer."""
+    """A request failed.
 
-    def __init__(self, what: str, why: str, status: int | None = None) -> None:
+    ``status`` is the HTTP status, or ``None`` when there was no answer; ``retry_after`` the seconds
+    that the API server asked to be left alone for.
+    """
+
+    def __init__(
+        self, what: str, why: str, status: int | None = None, retry_after: float = 0.0
+    ) -> None:
         super().__init__(f"{what}: {why}")
         self.status = status
+        self.retry_after = retry_after
+
+
+@dataclass(slots=True)
+class _Session:
+    """Connections made with the credentials of one moment."""
+
+    client: client.ApiClient
+    in_flight: int = 0
+    retired: bool = False
 
 
 class ClusterClient:
     """Requests on the two resources. Use it in one event loop; close it in the end.
 
-    Each call raises `ClusterError`. After a failure the next call starts from new credentials and
-    new connections: a rotated token or a stalled connection costs one failed call.
+    Each call raises `ClusterError`. After a call that was refused for its credentials or had no
+    answer, the next one starts from new credentials and new connections: a rotated token or a
+    stalled connection costs one failed call. Calls that are under way are left alone.
     """
 
     def __init__(self, access: Access) -> None:
         self._access = access
-        self._client: client.ApiClient | None = None
+        self._session: _Session | None = None
+        self._opening = asyncio.Lock()
 
     async def close(self) -> None:
-        """Close all connections."""
-        opened, self._client = self._client, None
-        if opened is not None:
-            await opened.close()
+        """Close all connections that are not in use."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.retired = True
+            await self._release(session)
+
+    @contextlib.asynccontextmanager
+    async def _connected(self) -> AsyncIterator[_Session]:
+        async with self._opening:
+            if self._session is None:
+                self._session = _Session(await self._access.client())
+            session = self._session
+        session.in_flight += 1
+        try:
+            yield session
+        finally:
+            session.in_flight -= 1
+            await self._release(session)
+
+    def _retire(self, session: _Session) -> None:
+        session.retired = True
+        if self._session is session:
+            self._session = None
+
+    @staticmethod
+    async def _release(session: _Session) -> None:
+        if session.retired and not session.in_flight:
+            await session.client.close()
 
     async def list_pages(
         self, plural: str, namespace: str, *, name: str | None = None, limit: int = PAGE_SIZE
@@ -65,10 +110,14 @@ class ClusterClient:
                 options["_continue"] = token
             if name:
                 options["field_selector"] = f"metadata.name={name}"
-            page = await self._call(f"LIST {plural}", "list", plural, namespace, **options)
-            metadata = page["metadata"]
-            yield page["items"], int(metadata["resourceVersion"])
-            token = metadata.get("continue")
+            what = f"LIST {plural}"
+            page = await self._call(what, "list", plural, namespace, **options)
+            try:
+                items, version = page["items"], int(page["metadata"]["resourceVersion"])
+                token = page["metadata"].get("continue")
+            except (LookupError, TypeError, ValueError) as error:
+                raise ClusterError(what, "the answer is not one of an API server") from error
+            yield items, version
             if not token:
                 return
 
@@ -124,33 +173,52 @@ class ClusterClient:
         timeout: float = LIST_TIMEOUT_SECONDS,  # noqa: ASYNC109 - the client's own time-out
         **options: Any,
     ) -> RawObject:
+        options |= {"group": api.GROUP, "version": api.VERSION, "plural": plural}
+        if namespace:
+            options["namespace"] = namespace
         try:
-            if self._client is None:
-                self._client = await self._access.client()
-            objects = client.CustomObjectsApi(self._client)
-            kwargs = {"group": api.GROUP, "version": api.VERSION, "plural": plural, **options}
-            if namespace:
-                kwargs["namespace"] = namespace
-            call = {
-                "list": objects.list_namespaced_custom_object
-                if namespace
-                else objects.list_cluster_custom_object,
-                "get": objects.get_namespaced_custom_object,
-                "patch_status": objects.patch_namespaced_custom_object_status,
-                "create": objects.create_namespaced_custom_object,
-            }[verb]
-            answer: RawObject = await call(**kwargs, _request_timeout=timeout)
+            async with self._connected() as session:
+                try:
+                    answer: RawObject = await self._method(session, verb, namespace)(
+                        **options, _request_timeout=timeout
+                    )
+                except client.ApiException as error:
+                    if error.status == UNAUTHORIZED:
+                        self._retire(session)
+                    raise
+                except (aiohttp.ClientError, OSError):  # a TimeoutError is an OSError
+                    self._retire(session)
+                    raise
         except client.ApiException as error:
-            if error.status not in {CONFLICT, NOT_FOUND, GONE}:
-                await self.close()
-            raise ClusterError(what, _explain(error), error.status) from error
+            raise ClusterError(what, _explain(error), error.status, _wait(error)) from error
         except TimeoutError as error:
-            await self.close()
             raise ClusterError(what, f"no answer within {timeout:g} s") from error
         except (aiohttp.ClientError, OSError, AccessError) as error:
-            await self.close()
             raise ClusterError(what, str(error) or type(error).__name__) from error
         return answer
+
+    @staticmethod
+    def _method(
+        session: _Session, verb: str, namespace: str
+    ) -> Callable[..., Awaitable[RawObject]]:
+        objects = client.CustomObjectsApi(session.client)
+        methods: dict[str, Callable[..., Awaitable[RawObject]]] = {
+            "list": objects.list_namespaced_custom_object
+            if namespace
+            else objects.list_cluster_custom_object,
+            "get": objects.get_namespaced_custom_object,
+            "patch_status": objects.patch_namespaced_custom_object_status,
+            "create": objects.create_namespaced_custom_object,
+        }
+        return methods[verb]
+
+
+def _wait(error: client.ApiException) -> float:
+    """The seconds of a Retry-After header, which the API server sends with 429."""
+    try:
+        return float(error.headers.get("Retry-After", 0)) if error.headers else 0.0
+    except ValueError:
+        return 0.0
 
 
 def _explain(error: client.ApiException) -> str:

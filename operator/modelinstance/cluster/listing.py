@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from modelinstance import api
-from modelinstance.cluster.client import FORBIDDEN, GONE, NOT_FOUND, ClusterClient, ClusterError
+from modelinstance.cluster.client import GONE, NOT_FOUND, ClusterClient, ClusterError
 from modelinstance.cluster.translate import UnreadableError, key_of, observe, observe_registry
 from modelinstance.registry.instance import InstanceKey
 from modelinstance.registry.mirror import Listing
@@ -48,15 +48,19 @@ class ListDesk(Protocol):
         """It cannot be had."""
         ...
 
-    def registry_listed(self, found: RegistryObject | None) -> None:
-        """The InstanceRegistry as a LIST shows it."""
+    def registry_listed(self, found: RegistryObject) -> None:
+        """The InstanceRegistry as a LIST shows it, or as it was created."""
+        ...
+
+    def registry_missing(self) -> None:
+        """A LIST shows no InstanceRegistry."""
         ...
 
 
 class Lister:
     """Keeps listing one scope whenever the desk wants it.
 
-    The scope that holds the operator's own namespace also looks after the InstanceRegistry.
+    One of the listers is given the operator's namespace, and also looks after the InstanceRegistry.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class Lister:
         self._scope = scope
         self._registry_namespace = registry_namespace
         self._poked = asyncio.Event()
+        self._complaint = ""
 
     def poke(self) -> None:
         """List now, or look anew when a LIST is due."""
@@ -76,8 +81,10 @@ class Lister:
         """List until cancelled."""
         failures = 0
         while True:
-            failures = 0 if await self._list_once() else failures + 1
             self._poked.clear()
+            failures = 0 if await self._list_once() else failures + 1
+            if self._registry_namespace is not None:
+                await self._look_after_registry(self._registry_namespace)
             if failures:
                 await self._pause(min(0.5 * 2.0 ** (failures - 1), MAX_RETRY_SECONDS))
                 continue
@@ -93,8 +100,6 @@ class Lister:
     async def _list_once(self) -> bool:
         listing = self._desk.list_began(self._scope)
         try:
-            if self._registry_namespace is not None:
-                self._desk.registry_listed(await self._find_registry(self._registry_namespace))
             listed = await self._read()
         except ClusterError as error:
             hint = f"; are the CRDs of {api.GROUP} installed?" if error.status == NOT_FOUND else ""
@@ -125,19 +130,24 @@ class Lister:
                 return listed
         raise ClusterError(f"LIST {api.MODEL_INSTANCES}", "its pages expired three times", GONE)
 
-    async def _find_registry(self, namespace: str) -> RegistryObject | None:
-        """The InstanceRegistry, created when it is missing (but not in a dying namespace)."""
+    async def _look_after_registry(self, namespace: str) -> None:
+        """Read the InstanceRegistry, or create it; instances do not wait for it."""
+        try:
+            self._desk.registry_listed(await self._find_registry(namespace))
+        except (ClusterError, UnreadableError) as error:
+            if str(error) != self._complaint:
+                logger.warning("%s", error)
+            self._complaint = str(error)
+        else:
+            self._complaint = ""
+
+    async def _find_registry(self, namespace: str) -> RegistryObject:
         async for items, _ in self._client.list_pages(
             api.INSTANCE_REGISTRIES, namespace, name=api.REGISTRY_NAME
         ):
             for raw in items:
                 return observe_registry(raw)
-        try:
-            created = observe_registry(await self._client.create_registry(namespace))
-        except ClusterError as error:
-            if error.status not in {FORBIDDEN, NOT_FOUND}:
-                raise
-            logger.warning("%s", error)
-            return None
+        self._desk.registry_missing()
+        created = observe_registry(await self._client.create_registry(namespace))
         logger.info("created InstanceRegistry %s/%s", namespace, api.REGISTRY_NAME)
         return created

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from modelinstance import api
 from modelinstance.cluster.client import (
@@ -31,6 +31,8 @@ from modelinstance.registry.summary import RegistryObject, SummaryWrite
 
 logger = logging.getLogger(__name__)
 
+ResultT = TypeVar("ResultT")
+
 BATCH = 20
 BUDGET_SECONDS = 1.0
 
@@ -46,11 +48,16 @@ class WriteResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WriteOutcome:
-    """The end of one write; ``answer`` is the object as the API server showed it, if it did."""
+    """The end of one write.
+
+    ``answer`` is the object as the API server showed it, if it did; ``retry_after`` the seconds
+    that it asked to be left alone for.
+    """
 
     key: InstanceKey
     result: WriteResult
     answer: Observed | None = None
+    retry_after: float = 0.0
 
 
 class StatusDesk(Protocol):
@@ -73,14 +80,16 @@ class StatusDesk(Protocol):
         ...
 
 
-Ask = Callable[..., Awaitable[object]]
+class Ask(Protocol):
+    """Calls a function in the thread that owns the desk, and awaits its result."""
+
+    def __call__(self, function: Callable[..., ResultT], *arguments: object) -> Awaitable[ResultT]:
+        """See `Ask`."""
+        ...
 
 
 class StatusWriter:
-    """One tick writes what fits into about a second, and leaves the rest to the next.
-
-    ``ask`` calls a function in the thread that owns the desk and awaits its result.
-    """
+    """One tick writes what fits into about a second, and leaves the rest to the next."""
 
     def __init__(self, client: ClusterClient, desk: StatusDesk, namespace: str, ask: Ask) -> None:
         self._client = client
@@ -94,12 +103,13 @@ class StatusWriter:
         end = loop.time() + BUDGET_SECONDS
         while loop.time() < end:
             writes = await self._ask(self._desk.plan_statuses, BATCH)
-            if not isinstance(writes, list) or not writes:
+            if not writes:
                 break
-            outcomes = await asyncio.gather(*map(self._write, writes))
+            ended = await asyncio.gather(*map(self._write, writes), return_exceptions=True)
+            outcomes = [_outcome(*pair) for pair in zip(writes, ended, strict=True)]
             await self._ask(self._desk.statuses_settled, outcomes)
         summary = await self._ask(self._desk.plan_summary)
-        if isinstance(summary, SummaryWrite):
+        if summary is not None:
             await self._ask(self._desk.summary_settled, await self._summarize(summary))
 
     async def _write(self, write: StatusWrite) -> WriteOutcome:
@@ -111,7 +121,7 @@ class StatusWriter:
                 return WriteOutcome(write.key, WriteResult.GONE)
             if error.status != CONFLICT:
                 _report(error)
-                return WriteOutcome(write.key, WriteResult.FAILED)
+                return WriteOutcome(write.key, WriteResult.FAILED, retry_after=error.retry_after)
         except UnreadableError as error:
             logger.warning("%s", error)
             return WriteOutcome(write.key, WriteResult.FAILED)
@@ -131,14 +141,22 @@ class StatusWriter:
 
     async def _summarize(self, write: SummaryWrite) -> RegistryObject | None:
         try:
-            raw = await self._client.apply_status(
-                api.INSTANCE_REGISTRIES, summary_body(self._namespace, write)
-            )
+            body = summary_body(self._namespace, write)
+            return observe_registry(await self._client.apply_status(api.INSTANCE_REGISTRIES, body))
         except ClusterError as error:
             if error.status not in {CONFLICT, NOT_FOUND}:
                 _report(error)
-            return None
-        return observe_registry(raw)
+        except UnreadableError as error:
+            logger.warning("%s", error)
+        return None
+
+
+def _outcome(write: StatusWrite, ended: WriteOutcome | BaseException) -> WriteOutcome:
+    """Every write has one, lest its key be taken as being written for ever."""
+    if isinstance(ended, WriteOutcome):
+        return ended
+    logger.error("status of ModelInstance %s; it will be tried again", write.key, exc_info=ended)
+    return WriteOutcome(write.key, WriteResult.FAILED)
 
 
 def _report(error: ClusterError) -> None:

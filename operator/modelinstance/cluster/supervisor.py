@@ -54,11 +54,6 @@ class Supervisor:
         self._current: _Run | None = None
         self._restart_wanted = False
 
-    @property
-    def running(self) -> bool:
-        """Whether kopf runs now."""
-        return self._current is not None
-
     def restart(self) -> None:
         """End the current run; another one follows at once."""
         if self._current is not None:
@@ -169,7 +164,7 @@ class _Run:
         handlers = watch.build_handlers(
             self._access,
             self._desk,
-            self._home.call_soon_threadsafe,
+            self._hand_over,
             self._until_stopped(writer.tick),
             run=self._number,
             namespace=self._namespace,
@@ -182,6 +177,18 @@ class _Run:
             await watch.operate(handlers, self._stop, scopes=self._watched)
         finally:
             await client.close()
+
+    def _hand_over(self, function: Callable[..., object], *arguments: object) -> None:
+        """Call a function in the home thread, and do not wait; what it throws is an event lost."""
+
+        def call() -> None:
+            try:
+                function(*arguments)
+            except Exception as error:
+                logger.exception("an event was lost")
+                self._desk.event_lost(self._number, f"{type(error).__name__}: {error}")
+
+        self._home.call_soon_threadsafe(call)
 
     def _until_stopped(self, tick: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
         """A tick that ends at once when the run is told to stop, as kopf waits for timers."""

@@ -20,10 +20,12 @@ from modelinstance.registry.instance import (
     normalize_host,
 )
 from modelinstance.registry.observed import ConditionSeen, Observed, Reported
-from modelinstance.registry.reporting import StatusWrite
+from modelinstance.registry.reporting import ConditionType, StatusWrite
 from modelinstance.registry.summary import RegistryObject, Summary, SummaryWrite
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+MAX_APPLIED = 65536
+"""How long a last-applied-configuration may be to be looked into, in characters."""
 USUAL_WEIGHT = 100
 """The weight in a resource that is 1.0 in the registry, as in DB-GPT."""
 
@@ -33,8 +35,8 @@ RawObject = Mapping[str, Any]
 class UnreadableError(Exception):
     """An object of the API cannot be understood; it is named, and why."""
 
-    def __init__(self, key: InstanceKey, why: str) -> None:
-        super().__init__(f"ModelInstance {key} cannot be read: {why}")
+    def __init__(self, key: InstanceKey, why: str, kind: str = "ModelInstance") -> None:
+        super().__init__(f"{kind} {key} cannot be read: {why}")
         self.key = key
 
 
@@ -45,16 +47,17 @@ def key_of(raw: RawObject) -> InstanceKey:
 
 def observe(raw: RawObject) -> Observed:
     """A ModelInstance in the registry's terms. Raises `UnreadableError`."""
-    key, metadata = key_of(raw), raw["metadata"]
+    key = key_of(raw)
     try:
-        spec = v1alpha1.ModelInstanceSpec.model_validate(raw.get("spec", {}))
+        return _observe(key, raw)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in ("spec", *first["loc"]))
-        raise UnreadableError(
-            key, f"{field}={first.get('input')!r}: {first['msg']}; do the CRD and the operator "
-            f"have the same version?",
-        ) from error  # fmt: skip
+        raise UnreadableError(key, _first(error)) from error
+    except (LookupError, TypeError, ValueError) as error:
+        raise UnreadableError(key, f"{type(error).__name__}: {error}") from error
+
+
+def _observe(key: InstanceKey, raw: RawObject) -> Observed:
+    metadata = raw["metadata"]
     annotations = metadata.get("annotations") or {}
     return Observed(
         key=key,
@@ -62,13 +65,21 @@ def observe(raw: RawObject) -> Observed:
         version=int(metadata["resourceVersion"]),
         generation=metadata.get("generation", 0),
         created=_time(metadata["creationTimestamp"]).timestamp(),
-        spec=_spec(spec),
+        spec=_spec(v1alpha1.ModelInstanceSpec.model_validate(raw.get("spec", {}))),
         labels=metadata.get("labels") or {},
         heartbeat=annotations.get(api.HEARTBEAT_ANNOTATION),
         heartbeat_applied=_applied(annotations),
         deleting="deletionTimestamp" in metadata,
         reported=_reported(raw.get("status") or {}),
     )
+
+
+def _first(error: ValidationError) -> str:
+    """The first thing that is wrong with a spec."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in ("spec", *first["loc"]))
+    given = f"{first.get('input')!r}"[:100]
+    return f"{field}={given}: {first['msg']}; do the CRD and the operator have the same version?"
 
 
 def _spec(spec: v1alpha1.ModelInstanceSpec) -> InstanceSpec:
@@ -89,41 +100,37 @@ def _spec(spec: v1alpha1.ModelInstanceSpec) -> InstanceSpec:
 def _applied(annotations: Mapping[str, str]) -> str | None:
     """The heartbeat in the manifest that kubectl applied last."""
     text = annotations.get(LAST_APPLIED)
-    if text is None or api.HEARTBEAT_ANNOTATION not in text:
+    if text is None or len(text) > MAX_APPLIED or api.HEARTBEAT_ANNOTATION not in text:
         return None
     try:
         applied = json.loads(text)["metadata"]["annotations"][api.HEARTBEAT_ANNOTATION]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return None  # whoever wrote this annotation, it was not kubectl
     return applied if isinstance(applied, str) else None
 
 
 def _reported(status: RawObject) -> Reported | None:
-    """What the status says; ``None`` where no operator has written it yet."""
-    conditions = {condition["type"]: condition for condition in status.get("conditions") or ()}
-    ready = conditions.get("Ready")
-    if ready is None or "phase" not in status:
+    """What the status says; ``None`` where no operator has written it."""
+    try:
+        ready = next(c for c in status["conditions"] if c["type"] == ConditionType.READY)
+        incarnation = status["incarnation"]
+        last_beat = status.get("lastHeartbeatTime")
+        return Reported(
+            phase=status["phase"],
+            reason=ready["reason"],
+            generation=status["observedGeneration"],
+            incarnation=Incarnation(
+                incarnation["uid"],
+                Address(incarnation["modelName"], incarnation["host"], incarnation["port"]),
+            ),
+            last_beat=None if last_beat is None else _time(last_beat),
+            conditions={
+                c["type"]: ConditionSeen(c["status"] == "True", _time(c["lastTransitionTime"]))
+                for c in status["conditions"]
+            },
+        )
+    except (LookupError, TypeError, ValueError, StopIteration):
         return None
-    incarnation = status.get("incarnation")
-    last_beat = status.get("lastHeartbeatTime")
-    return Reported(
-        phase=status["phase"],
-        reason=ready["reason"],
-        generation=status.get("observedGeneration", 0),
-        incarnation=None
-        if incarnation is None
-        else Incarnation(
-            incarnation["uid"],
-            Address(incarnation["modelName"], incarnation["host"], incarnation["port"]),
-        ),
-        last_beat=None if last_beat is None else _time(last_beat),
-        conditions={
-            kind: ConditionSeen(
-                condition["status"] == "True", _time(condition["lastTransitionTime"])
-            )
-            for kind, condition in conditions.items()
-        },
-    )
 
 
 def status_body(write: StatusWrite) -> dict[str, Any]:
@@ -161,9 +168,12 @@ def status_body(write: StatusWrite) -> dict[str, Any]:
 
 
 def observe_registry(raw: RawObject) -> RegistryObject:
-    """An InstanceRegistry in the registry's terms."""
+    """An InstanceRegistry in the registry's terms. Raises `UnreadableError`."""
     metadata, status = raw["metadata"], raw.get("status") or {}
-    spec = v1alpha1.InstanceRegistrySpec.model_validate(raw.get("spec") or {})
+    try:
+        spec = v1alpha1.InstanceRegistrySpec.model_validate(raw.get("spec") or {})
+    except ValidationError as error:
+        raise UnreadableError(key_of(raw), _first(error), "InstanceRegistry") from error
     summary = None
     if "mode" in status:
         summary = Summary(

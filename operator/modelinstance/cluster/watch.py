@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 
 TIMER_INTERVAL_SECONDS = 1.0
 LOGIN_DELAY_SECONDS = 1.0
+ENDING_SECONDS = 2.0
+"""How long kopf may take to end, once it is told to or has failed; milliseconds are usual."""
+CANCELLATIONS = 20
 IDENTITY = "modelinstance-operator"
 """Only peers would see it, and there are none; kopf's own way to it needs an entry in passwd."""
 
@@ -165,30 +168,41 @@ def build_handlers(
             hand_over(desk.event_lost, run, f"{type(error).__name__}: {error}")
 
     own_namespace = namespace
+    present: tuple[int, str | None] = (0, None)  # the InstanceRegistry's last version, and its uid
 
     def is_registry(name: str | None, namespace: str | None, **_: Any) -> bool:
         return name == api.REGISTRY_NAME and namespace == own_namespace
+
+    def is_present(uid: str | None, name: str | None, namespace: str | None, **_: Any) -> bool:
+        """Without a finalizer kopf would never stop the timer of an object that is gone."""
+        return is_registry(name, namespace) and uid == present[1]
 
     @kopf.on.event(
         api.GROUP, api.VERSION, api.INSTANCE_REGISTRIES,
         registry=handlers, id="settings", when=is_registry,
     )  # fmt: skip
     async def follow(event: Any, **_: Any) -> None:
+        nonlocal present
         raw = event["object"]
         try:
-            if event["type"] == "DELETED":
-                hand_over(desk.registry_deleted, run, raw["metadata"]["uid"])
+            uid, version = raw["metadata"]["uid"], int(raw["metadata"]["resourceVersion"])
+            deleted = event["type"] == "DELETED"
+            if version > present[0] and (not deleted or uid == present[1]):
+                present = (version, None if deleted else uid)
+            if deleted:
+                hand_over(desk.registry_deleted, run, uid)
             else:
                 hand_over(desk.registry_changed, run, observe_registry(raw))
-        except (LookupError, TypeError, ValueError) as error:
+        except (UnreadableError, LookupError, TypeError, ValueError) as error:
             hand_over(desk.event_lost, run, f"{type(error).__name__}: {error}")
 
     @kopf.timer(
         api.GROUP, api.VERSION, api.INSTANCE_REGISTRIES,
-        registry=handlers, id="statuses", when=is_registry, interval=TIMER_INTERVAL_SECONDS,
+        registry=handlers, id="statuses", when=is_present, interval=TIMER_INTERVAL_SECONDS,
     )  # fmt: skip
-    async def write(**_: Any) -> None:
-        await tick()
+    async def write(uid: str | None, **_: Any) -> None:
+        if uid == present[1]:  # not so when the end of its object was missed
+            await tick()
 
     without_finalizers(handlers)
     return handlers
@@ -197,9 +211,20 @@ def build_handlers(
 async def operate(
     handlers: kopf.OperatorRegistry, stop: asyncio.Event, *, scopes: Collection[str]
 ) -> None:
-    """Run kopf in this event loop until ``stop`` is set; raises what ends it otherwise."""
-    try:
-        await kopf.operator(
+    """Run kopf in this event loop until ``stop`` is set; raises what ends it otherwise.
+
+    When one of its watchers fails, kopf may wait for the other for ever: cancelled while it logs in
+    anew, that one swallows the cancellation. So its end is timed, and no task is left afterwards.
+    """
+    ending = asyncio.Event()
+
+    @kopf.on.cleanup(registry=handlers, id="ending")
+    async def note(**_: Any) -> None:
+        ending.set()
+
+    signals = [asyncio.create_task(event.wait()) for event in (ending, stop)]
+    working = asyncio.create_task(
+        kopf.operator(
             registry=handlers,
             settings=settings(),
             identity=IDENTITY,  # type: ignore[arg-type]  # a str by another, private name
@@ -208,5 +233,25 @@ async def operate(
             namespaces=scopes,
             stop_flag=stop,
         )
+    )
+    try:
+        await asyncio.wait({working, *signals}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({working}, timeout=ENDING_SECONDS)
+        if working.done():
+            working.result()
+        elif not stop.is_set():
+            raise RuntimeError("kopf failed, see above, and did not end by itself")
     finally:
         stop.set()
+        await _end_all_tasks()
+
+
+async def _end_all_tasks() -> None:
+    """Cancel all tasks but this one, again and again, as a cancellation may be swallowed."""
+    for _ in range(CANCELLATIONS):
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        if not rest:
+            return
+        for task in rest:
+            task.cancel()
+        await asyncio.wait(rest, timeout=0.1)

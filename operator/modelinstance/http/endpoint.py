@@ -51,6 +51,7 @@ def create_app(source: Source, metrics: Callable[[], tuple[bytes, str]]) -> Fast
         version=version("modelinstance-operator"),
         docs_url="/docs",
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
     )
     problems.install(app)
     _add_queries(app, source)
@@ -86,7 +87,7 @@ def _add_queries(app: FastAPI, source: Source) -> None:
         found = records if model is None else records.named(model)
         return InstanceList(
             items=[
-                Instance.of(record, now)
+                Instance.of(record, message=records.explain(record), monotonic=now)
                 for record in found
                 if healthy is None or record.verdict.ready is healthy
             ]
@@ -108,7 +109,9 @@ def _add_queries(app: FastAPI, source: Source) -> None:
                 {"Retry-After": str(RETRY_AFTER_SECONDS)},
             ) from error
         source.tallies.selections["selected"] += 1
-        return Instance.of(record, records.clock.monotonic())
+        return Instance.of(
+            record, message=records.explain(record), monotonic=records.clock.monotonic()
+        )
 
 
 def _add_probes(app: FastAPI, source: Source, metrics: Callable[[], tuple[bytes, str]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from modelinstance.registry.records import Record
+from modelinstance.registry.record import Record
 from modelinstance.registry.view import ViewState
 
 
@@ -33,8 +33,8 @@ class Instance(_Answer):
     )
 
     @classmethod
-    def of(cls, record: Record, monotonic: float) -> Instance:
-        """The answer that describes a record."""
+    def of(cls, record: Record, *, message: str, monotonic: float) -> Instance:
+        """The answer that describes a record; ``message`` says why it is in its phase."""
         spec, verdict, beat = record.spec, record.verdict, record.last_beat_monotonic
         return cls(
             namespace=record.key.namespace,
@@ -48,7 +48,7 @@ class Instance(_Answer):
             phase=verdict.phase,
             healthy=verdict.ready,
             reason=verdict.reason,
-            message=verdict.message,
+            message=message,
             heartbeat_age_seconds=None if beat is None else round(monotonic - beat, 3),
         )
 

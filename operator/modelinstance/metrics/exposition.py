@@ -39,9 +39,7 @@ class RegistryCollector(Collector):
             "heartbeats", "Values of the heartbeat annotation, by what they amounted to.", "result",
             {beat.value: mirror.beats[beat] for beat in Beat if beat is not Beat.UNCHANGED},
         )  # fmt: skip
-        yield _counter(
-            "expiries", "Instances that fell silent.", None, {"": records.counts["expiries"]}
-        )
+        yield _counter("expiries", "Instances that fell silent.", None, {"": records.expiries})
         yield _counter(
             "selections", "Selections by result.", "result",
             _known(tallies.selections, ("selected", "unavailable", "unknown")),

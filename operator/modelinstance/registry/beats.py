@@ -24,6 +24,8 @@ class Beat(StrEnum):
     REMOVED = "removed"
     EMPTY = "empty"
     OVERSIZED = "oversized"
+    MOVED = "moved"
+    """It came with a new address, so it may be about the old one."""
 
 
 class AnnotationBeats:
@@ -41,10 +43,13 @@ class AnnotationBeats:
 
     def remember(self, value: str | None) -> None:
         """Take a value as known, so that it is never a beat."""
+        value = _shortened(value)
         self._last = value
         if self._first is None:
             self._first = value
-        if value is not None and value not in self._recent:
+        if value is not None:
+            if value in self._recent:
+                self._recent.remove(value)
             self._recent.append(value)
 
     def observe(self, value: str | None, applied: str | None) -> Beat:
@@ -52,8 +57,7 @@ class AnnotationBeats:
 
         ``applied`` is the value in kubectl's last-applied-configuration, if any.
         """
-        if value is not None:
-            value = value[: MAX_BYTES + 1]
+        value = _shortened(value)
         if value == self._last:
             return Beat.UNCHANGED
         known = value == self._first or value in self._recent
@@ -69,3 +73,8 @@ class AnnotationBeats:
         if value == applied:
             return Beat.APPLIED
         return Beat.ACCEPTED
+
+
+def _shortened(value: str | None) -> str | None:
+    """No more of a value than tells that it is too long."""
+    return None if value is None else value[: MAX_BYTES + 1]

@@ -12,18 +12,26 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import overload
+from typing import TypedDict, TypeVar, overload
 
 from modelinstance.registry.base import ModelRegistry
 from modelinstance.registry.clock import Clock
-from modelinstance.registry.health import Life
 from modelinstance.registry.instance import InstanceKey, InstanceSpec, Rotation
 from modelinstance.registry.model_instance import ModelInstance
-from modelinstance.registry.records import Record, Records
+from modelinstance.registry.record import Record
+from modelinstance.registry.records import Records
 from modelinstance.registry.timeline import MAX_STEP_SECONDS
+
+T = TypeVar("T")
 
 PLAIN_NAMESPACE = ""
 """The namespace of records that were registered by a caller of the class."""
+
+
+class _Identity(TypedDict):
+    model_name: str
+    host: str
+    port: int
 
 
 class InstanceList(Sequence[ModelInstance]):
@@ -68,6 +76,14 @@ class ModelsView(Mapping[str, InstanceList]):
 
     def __getitem__(self, model_name: str) -> InstanceList:
         return InstanceList(self._registry, model_name)
+
+    @overload
+    def get(self, model_name: str, /) -> InstanceList | None: ...
+    @overload
+    def get(self, model_name: str, /, default: InstanceList | T) -> InstanceList | T: ...
+    def get(self, model_name: str, /, default: object = None) -> object:
+        """The instances of a model, or the default for an unknown one."""
+        return self[model_name] if model_name in self else default  # noqa: SIM401 - it is get
 
     def __iter__(self) -> Iterator[str]:
         return self._registry.records.models()
@@ -115,7 +131,6 @@ class EmbeddedModelRegistry(ModelRegistry):
         self.records = Records(heartbeat_timeout_secs, clock=clock)
         self.records.on_change(self._show)
         self.registry: Mapping[str, InstanceList] = ModelsView(self)
-        self._handles: dict[InstanceKey, ModelInstance] = {}
         self._lock = threading.RLock()
         self._checker: asyncio.Task[None] | None = None
         self._checked_at = self.records.local.now
@@ -176,10 +191,9 @@ class EmbeddedModelRegistry(ModelRegistry):
                 self.records.set_deregistered(record, deregistered=True)
                 return True
             self.records.remove(record.key)
-            handle = self._handles.pop(record.key, None)
-            if handle is not None:
-                handle.disregard(self._assigned)
-                handle.show(healthy=False, last_heartbeat=handle.last_heartbeat)
+            if record.handle is not None:
+                record.handle.disregard(self._assigned)
+                record.handle.show(healthy=False)
         return True
 
     def sync_get_all_instances(
@@ -254,8 +268,8 @@ class EmbeddedModelRegistry(ModelRegistry):
     def _admit(self, instance: ModelInstance, spec: InstanceSpec) -> Record:
         """Make a record for an instance that is new; its object is the one to be listed."""
         key = InstanceKey(PLAIN_NAMESPACE, f"{spec.model_name}@{spec.host}:{spec.port}")
-        self._handles[key] = instance
         record = self.records.put(key, "", spec, created=len(self.records))
+        record.handle = instance
         instance.observe(self._assigned)
         return record
 
@@ -267,22 +281,20 @@ class EmbeddedModelRegistry(ModelRegistry):
             handle.prompt_template = instance.prompt_template
 
     def _handle(self, record: Record) -> ModelInstance:
-        """The object that stands for a record, made at need for one that came otherwise."""
-        handle = self._handles.get(record.key)
-        if handle is None:
+        """The object that stands for a record; for one that came otherwise it is made at need."""
+        if record.handle is None:
+            record.handle = ModelInstance(**_identity(record))
+            record.handle.observe(self._assigned)
+        if record.key.namespace != PLAIN_NAMESPACE:
             spec = record.spec
-            handle = ModelInstance(
-                model_name=spec.model_name,
-                host=spec.host,
-                port=spec.port,
+            record.handle.show(
+                **_identity(record),
                 weight=spec.weight,
                 check_healthy=spec.heartbeat_required,
                 enabled=spec.rotation is Rotation.ACTIVE,
             )
-            self._handles[record.key] = handle
             self._show(record)
-            handle.observe(self._assigned)
-        return handle
+        return record.handle
 
     def _beat(self, record: Record) -> None:
         self.records.beat(record)
@@ -290,40 +302,53 @@ class EmbeddedModelRegistry(ModelRegistry):
 
     def _show(self, record: Record) -> None:
         """Let the listed object say what the record says."""
-        handle = self._handles.get(record.key)
-        if handle is not None:
+        if record.handle is not None:
             beat = record.last_beat
             local = None if beat is None else beat.astimezone().replace(tzinfo=None)
-            handle.show(healthy=record.alive, last_heartbeat=local)
+            record.handle.show(healthy=record.alive, last_heartbeat=local)
 
     def _assigned(self, instance: ModelInstance, field: str) -> None:
         """A caller has assigned to a field of an object that may be listed."""
         with self._lock:
             record = self.records.at(instance.address)
-            if record is None or self._handles.get(record.key) is not instance:
+            if record is None or record.handle is not instance:
                 return
             if field == "healthy":
                 self.records.set_by_caller(record, healthy=bool(instance.healthy))
             elif field == "last_heartbeat":
-                self._backdate(record, instance.last_heartbeat)
+                self.records.set_age(record, self._age(instance.last_heartbeat))
             elif field in {"weight", "enabled", "check_healthy"}:
-                edited = _spec(instance)
-                spec = replace(
-                    record.spec,
-                    weight=edited.weight,
-                    rotation=edited.rotation,
-                    heartbeat_required=edited.heartbeat_required,
-                )
-                self.records.put(record.key, record.uid, spec, created=record.created)
+                self._edit(record, instance)
+            self._show(record)
 
-    def _backdate(self, record: Record, last_heartbeat: datetime | None) -> None:
-        """Make a record as old as a caller says; ``None`` is older than any timeout."""
-        age = math.inf
-        if last_heartbeat is not None:
-            record.last_beat = last_heartbeat.astimezone()
-            age = max((self.records.clock.wall() - record.last_beat).total_seconds(), 0.0)
-        if record.life is Life.HEARD and record.spec.heartbeat_required:
-            self.records.set_age(record, age)
+    def _edit(self, record: Record, instance: ModelInstance) -> None:
+        """Take over what a caller assigned; a weight that is refused is put back."""
+        try:
+            edited = _spec(instance)
+        except ValueError:
+            instance.show(weight=record.spec.weight)
+            raise
+        spec = replace(
+            record.spec,
+            weight=edited.weight,
+            rotation=edited.rotation,
+            heartbeat_required=edited.heartbeat_required,
+        )
+        self.records.put(
+            record.key,
+            record.uid,
+            spec,
+            created=record.created,
+            labels=record.labels,
+            deleting=record.deleting,
+        )
+
+    def _age(self, last_heartbeat: datetime | None) -> float:
+        """How many seconds ago that was; ``None`` is longer ago than any timeout."""
+        if last_heartbeat is None:
+            return math.inf
+        ago = self.records.clock.wall() - last_heartbeat.astimezone()
+        return max(ago.total_seconds(), 0.0)
 
 
 async def _check_forever(registry: weakref.ref[EmbeddedModelRegistry]) -> None:
@@ -354,3 +379,8 @@ def _spec(instance: ModelInstance) -> InstanceSpec:
         rotation=Rotation.ACTIVE if instance.enabled else Rotation.DISABLED,
         heartbeat_required=bool(instance.check_healthy),
     )
+
+
+def _identity(record: Record) -> _Identity:
+    spec = record.spec
+    return {"model_name": spec.model_name, "host": spec.host, "port": spec.port}

@@ -7,7 +7,7 @@ passes. The first answer counts. More evidence means one more check.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from modelinstance.registry.instance import InstanceKey, InstanceSpec, Rotation
@@ -41,11 +41,14 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was decided: ``ready`` is whether routers may be sent there."""
+    """What was decided: ``ready`` is whether routers may be sent there.
+
+    Verdicts that differ in the message alone are equal: it is for people.
+    """
 
     phase: Phase
     reason: Reason
-    message: str
+    message: str = field(compare=False)
     ready: bool
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import ip_address
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -85,5 +86,9 @@ class InstanceSpec:
 
 
 def normalize_host(host: str) -> str:
-    """One spelling for one host: lower case, no trailing dot, IPv6 without brackets."""
-    return host.strip().lower().removesuffix(".").removeprefix("[").removesuffix("]")
+    """One spelling for one host: lower case, no trailing dot; IP addresses in their short form."""
+    host = host.strip().lower().removesuffix(".").removeprefix("[").removesuffix("]")
+    try:
+        return ip_address(host).compressed
+    except ValueError:
+        return host

@@ -12,29 +12,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from modelinstance.registry.beats import AnnotationBeats, Beat
-from modelinstance.registry.health import Life
 from modelinstance.registry.instance import InstanceKey
-from modelinstance.registry.observed import Observed, Reported
-from modelinstance.registry.reasons import Phase, Reason
-from modelinstance.registry.records import Record, Records
-from modelinstance.registry.reporting import Outbox, StatusWrite, compose, is_current
+from modelinstance.registry.observed import Observed
+from modelinstance.registry.records import Records
+from modelinstance.registry.reporting import StatusWrite
 from modelinstance.registry.timeline import MAX_STEP_SECONDS
+from modelinstance.registry.tracker import Tracker
+from modelinstance.registry.versions import UNKNOWN, Versions
 from modelinstance.registry.view import View, ViewState
 
 WHOLE_CLUSTER = ""
 """The scope of a view that holds all namespaces."""
-
-
-@dataclass(slots=True)
-class Tracked:
-    """What is known of a resource beside its record."""
-
-    uid: str
-    version: int
-    generation: int
-    reported: Reported | None
-    beats: AnnotationBeats = field(default_factory=AnnotationBeats)
 
 
 @dataclass(slots=True)
@@ -85,16 +73,15 @@ class Mirror:
         self.resync_interval = resync_interval
         local, monotonic = records.attend(), records.clock.monotonic()
         self.views = {scope: View(local, monotonic) for scope in scopes}
-        self.outbox = Outbox()
-        self.beats: Counter[Beat] = Counter()
+        self._versions = Versions()
+        self._tracker = Tracker(records, self._versions)
+        self.outbox = self._tracker.outbox
+        self.beats = self._tracker.beats
         self.repairs: Counter[str] = Counter()
-        self._tracked: dict[InstanceKey, Tracked] = {}
         self._listings: dict[str, Listing] = {}
-        self._highest = 0
-        self._unconfirmed: dict[str, tuple[int, float]] = {}
-        self._distrusted_run = 0
         self._run = 0
-        records.on_change(lambda record: self.outbox.add(record.key))
+        self._watching = False
+        self._distrusted_run = 0
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -148,17 +135,21 @@ class Mirror:
 
     def watch_started(self, run: int) -> None:
         """A new watch begins; it lists everything anew."""
-        self._run = run
-        self._unconfirmed.clear()
+        self._run, self._watching = run, True
+        self._versions.new_watch()
         self.outbox.abandon()
+
+    def watch_ended(self) -> None:
+        """The watch has ended: it is not blind, there is none."""
+        self._watching = False
 
     def changed(self, observed: Observed, *, run: int, listed: bool = False) -> None:
         """The watch shows an object. ``listed``: from a list of its own, which may be older."""
         view = self._hear(observed.key, run, proof=not listed)
         if view is None:
             return
-        self._confirm(observed.uid, observed.version)
-        self._take(observed, view)
+        self._versions.told(observed.uid, observed.version)
+        self._tracker.take(observed, view)
 
     def deleted(self, key: InstanceKey, uid: str, version: int, *, run: int) -> None:
         """The watch shows that an object is gone."""
@@ -166,10 +157,11 @@ class Mirror:
             return
         for listing in self._listings.values():
             listing.gone.add(uid)
-        self._highest = max(self._highest, version)
-        tracked = self._tracked.get(key)
+        self._versions.saw(version)
+        self._versions.told_of_end(uid)
+        tracked = self._tracker.get(key)
         if tracked is not None and tracked.uid == uid:
-            self._drop(key)
+            self._tracker.drop(key)
 
     def _hear(self, key: InstanceKey, run: int, *, proof: bool) -> View | None:
         view = self.view_of(key.namespace)
@@ -181,17 +173,12 @@ class Mirror:
             listing.touched.add(key)
         return view
 
-    def _confirm(self, uid: str, version: int) -> None:
-        found = self._unconfirmed.get(uid)
-        if found is not None and version >= found[0]:
-            del self._unconfirmed[uid]
-
     # -- the LIST --------------------------------------------------------------------------------
 
     def begin_list(self, scope: str) -> Listing:
         """Note what events say from now on, until the LIST is taken in."""
         local, monotonic = self.records.attend(), self.records.clock.monotonic()
-        listing = Listing(scope, local, monotonic, self._highest)
+        listing = Listing(scope, local, monotonic, self._versions.highest)
         self._listings[scope] = listing
         return listing
 
@@ -214,127 +201,43 @@ class Mirror:
         stays.
         """
         self._listings.pop(listing.scope, None)
-        view = self.views[listing.scope]
-        rewound = self._went_back(listing, objects, version)
+        view, now = self.views[listing.scope], self.records.attend()
+        rewound = self._versions.went_back(listing.floor, version, self._tracker.pairs(objects))
         if rewound:
             self._forget_versions()
-        blind = self._is_blind()
-        self._highest = max(self._highest, version)
-        view.prove_by_list(listing.began_local, listing.began_monotonic)
+        blind = self._watching and self._versions.is_blind(now, self.resync_interval)
+        self._versions.saw(version)
+        view.prove_by_list(listing.began_local, listing.began_monotonic, version)
         added = changed = removed = 0
         for key, observed in objects.items():
             if observed.uid in listing.gone and not rewound:
                 continue
-            known = self._tracked.get(key)
-            if self._take(observed, view, rewound=rewound):
-                self._unconfirmed[observed.uid] = (observed.version, self.records.local.now)
+            known = self._tracker.get(key)
+            if self._tracker.take(observed, view, from_list=True):
+                self._versions.only_listed(observed.uid, observed.version, now)
                 added += known is None or known.uid != observed.uid
                 changed += known is not None and known.uid == observed.uid
         present = objects.keys() | set(unreadable)
-        for key in tuple(self._tracked):
+        for key, tracked in self._tracker:
             if key in present or self.view_of(key.namespace) is not view:
                 continue
-            if key not in listing.touched or rewound:
-                self._drop(key)
+            if key not in listing.touched or tracked.version == UNKNOWN:
+                self._tracker.drop(key)
                 removed += 1
         self.repairs.update(added=added, changed=changed, removed=removed)
         self.attend()
         return Repairs(added, changed, removed, rewound, blind)
 
-    def _went_back(
-        self, listing: Listing, objects: Mapping[InstanceKey, Observed], version: int
-    ) -> bool:
-        """Whether the cluster was restored to an earlier state.
-
-        Either its version is below one that was seen, or it has grown past it meanwhile and an
-        object shows a version below the one that this very LIST would have to hold.
-        """
-        return version < listing.floor or any(
-            known.uid == observed.uid and observed.version < known.version <= version
-            for key, observed in objects.items()
-            if (known := self._tracked.get(key)) is not None
-        )
-
     def _forget_versions(self) -> None:
-        for tracked in self._tracked.values():
-            tracked.version = 0
+        """The cluster was restored: every state that is shown next is the truth."""
+        self._tracker.forget_versions()
+        for view in self.views.values():
+            view.listed_version = UNKNOWN
         for listing in self._listings.values():
             listing.gone.clear()
-            listing.floor = 0
-        self._highest = 0
+            listing.floor = UNKNOWN
+        self._versions.restart()
         self._distrusted_run = self._run
-        self._unconfirmed.clear()
-
-    def _is_blind(self) -> bool:
-        now = self.records.local.now
-        return any(now - found >= self.resync_interval for _, found in self._unconfirmed.values())
-
-    # -- one object ------------------------------------------------------------------------------
-
-    def _take(self, observed: Observed, view: View, *, rewound: bool = False) -> bool:
-        """Take in the state of one object unless a newer one is known; returns whether it did."""
-        key, tracked = observed.key, self._tracked.get(observed.key)
-        if tracked is not None and observed.version <= tracked.version:
-            return False
-        self._highest = max(self._highest, observed.version)
-        if tracked is None or tracked.uid != observed.uid:
-            self._meet(observed, view)
-        else:
-            self._follow(observed, tracked, view, rewound=rewound)
-        tracked, record = self._tracked[key], self.records.get(key)
-        if record is not None and is_current(record, tracked.generation, tracked.reported):
-            self.outbox.discard(key)
-        else:
-            self.outbox.add(key)
-        return True
-
-    def _meet(self, observed: Observed, view: View) -> None:
-        """An object that was not known: take it up where its status says that it was."""
-        tracked = Tracked(observed.uid, observed.version, observed.generation, observed.reported)
-        self._tracked[observed.key] = tracked
-        record = self._put(observed)
-        reported = observed.reported
-        if reported is None:
-            self._judge(observed, tracked, record, view)
-            return
-        tracked.beats.remember(observed.heartbeat)
-        if reported.incarnation == observed.incarnation:
-            self.records.resume(record, _life_in(reported), view.timeline, reported.last_beat)
-
-    def _follow(self, observed: Observed, tracked: Tracked, view: View, *, rewound: bool) -> None:
-        """A later state of a known object. A beat that comes with a new address is not one."""
-        record = self.records.get(observed.key)
-        moved = record is not None and record.spec.address != observed.spec.address
-        tracked.version = observed.version
-        tracked.generation = observed.generation
-        tracked.reported = observed.reported
-        record = self._put(observed)
-        if moved or rewound:
-            tracked.beats.remember(observed.heartbeat)
-        else:
-            self._judge(observed, tracked, record, view)
-
-    def _put(self, observed: Observed) -> Record:
-        return self.records.put(
-            observed.key,
-            observed.uid,
-            observed.spec,
-            created=observed.created,
-            labels=dict(observed.labels),
-            deleting=observed.deleting,
-        )
-
-    def _judge(self, observed: Observed, tracked: Tracked, record: Record, view: View) -> None:
-        beat = tracked.beats.observe(observed.heartbeat, observed.heartbeat_applied)
-        if beat is not Beat.UNCHANGED:
-            self.beats[beat] += 1
-        if beat is Beat.ACCEPTED and not record.deregistered:
-            self.records.beat(record, view.timeline)
-
-    def _drop(self, key: InstanceKey) -> None:
-        del self._tracked[key]
-        self.outbox.discard(key)
-        self.records.remove(key)
 
     # -- statuses --------------------------------------------------------------------------------
 
@@ -343,45 +246,15 @@ class Mirror:
         if not self.synced:
             return []
         self.attend()
-        writes: list[StatusWrite] = []
-        for key in self.outbox.ready(self.records.local.now):
-            if len(writes) == limit:
-                break
-            tracked, record = self._tracked.get(key), self.records.get(key)
-            reported = None if tracked is None else tracked.reported
-            if (
-                tracked is None
-                or record is None
-                or is_current(record, tracked.generation, reported)
-            ):
-                self.outbox.discard(key)
-                continue
-            now = self.records.clock.wall()
-            writes.append(compose(record, tracked.version, tracked.generation, reported, now))
-            self.outbox.sent(key)
-        return writes
+        return self._tracker.plan_writes(limit)
 
-    def write_answered(self, key: InstanceKey, answer: Observed | None) -> None:
-        """The API server showed the object, by the write or by reading it again after a conflict.
-
-        ``None``: the object is gone; that is for an event or a LIST to say.
-        """
+    def write_answered(self, key: InstanceKey, answer: Observed) -> None:
+        """The API server showed the object, by the write or read again after a conflict."""
         self.outbox.settle(key)
-        tracked, view = self._tracked.get(key), self.view_of(key.namespace)
-        if answer is None:
-            self.outbox.discard(key)
-        elif tracked is not None and tracked.uid == answer.uid and view is not None:
-            self._take(answer, view)
+        tracked, view = self._tracker.get(key), self.view_of(key.namespace)
+        if tracked is not None and tracked.uid == answer.uid and view is not None:
+            self._tracker.take(answer, view)
 
-    def write_failed(self, key: InstanceKey) -> None:
-        """The write failed otherwise: it is tried again later."""
-        self.outbox.fail(key, self.records.local.now)
-
-
-def _life_in(reported: Reported) -> Life:
-    """What an earlier process had heard of an incarnation, going by its status."""
-    if reported.reason == Reason.HEARTBEAT_RECEIVED:
-        return Life.HEARD
-    if reported.phase == Phase.UNHEALTHY:
-        return Life.SILENT
-    return Life.UNHEARD
+    def write_failed(self, key: InstanceKey, retry_after: float = 0.0) -> None:
+        """The write failed, or there is no such object: it is tried again while it is known."""
+        self.outbox.fail(key, self.records.local.now, retry_after)

@@ -50,6 +50,10 @@ class ModelInstance:
         """What identifies it."""
         return Address(self.model_name.strip(), normalize_host(self.host), self.port)
 
+    def __getstate__(self) -> dict[str, object]:
+        """A copy, also a deep or pickled one, is nobody's listed object."""
+        return {name: value for name, value in self.__dict__.items() if name != "_observers"}
+
     def observe(self, observer: Observer) -> None:
         """Call the observer with each field that a caller assigns from now on."""
         self.__dict__["_observers"] = (*self._observers, observer)
@@ -59,7 +63,6 @@ class ModelInstance:
         left = tuple(known for known in self._observers if known != observer)
         self.__dict__["_observers"] = left
 
-    def show(self, *, healthy: bool, last_heartbeat: datetime | None) -> None:
+    def show(self, **fields: object) -> None:
         """Set what a registry found out, without telling anyone."""
-        self.__dict__["healthy"] = healthy
-        self.__dict__["last_heartbeat"] = last_heartbeat
+        self.__dict__.update(fields)

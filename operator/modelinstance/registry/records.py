@@ -6,84 +6,22 @@ owns it. What it costs to change, find or pick a record does not grow with other
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from random import Random
 
+from modelinstance.registry.claims import Claims
 from modelinstance.registry.clock import Clock, SystemClock
 from modelinstance.registry.errors import NoHealthyInstanceError
 from modelinstance.registry.health import Evidence, Life, Verdict, decide, is_alive
-from modelinstance.registry.instance import (
-    Address,
-    Incarnation,
-    InstanceKey,
-    InstanceSpec,
-    Rotation,
-)
+from modelinstance.registry.instance import Address, InstanceKey, InstanceSpec
 from modelinstance.registry.reasons import Phase
+from modelinstance.registry.record import Record
 from modelinstance.registry.selection import Pool
-from modelinstance.registry.timeline import Attendance, Expiring, Timeline
-
-HEARD_FOR_ITSELF = 2
-"""Strength of a claim on an address: a heartbeat came within the timeout."""
-TAKEN_AT_ITS_WORD = 1
-"""Strength of a claim on an address: heartbeats are not required."""
-
-
-class Record(Expiring):
-    """What the registry knows of one instance. Only `Records` changes it.
-
-    ``created`` orders claims on one address, the least first. ``last_beat`` and
-    ``last_beat_monotonic`` are the time of day and the monotonic time of the last sign of life
-    that this process knows of. ``since`` is when ``verdict.ready`` last changed.
-    """
-
-    __slots__ = (
-        "alive", "created", "deleting", "deregistered", "key", "labels", "last_beat",
-        "last_beat_monotonic", "life", "set_by_caller", "since", "spec", "uid", "verdict",
-    )  # fmt: skip
-
-    def __init__(
-        self, key: InstanceKey, uid: str, spec: InstanceSpec, created: float, since: datetime
-    ) -> None:
-        super().__init__()
-        self.key = key
-        self.uid = uid
-        self.spec = spec
-        self.created = created
-        self.labels: dict[str, str] = {}
-        self.life = Life.UNHEARD
-        self.deleting = False
-        self.deregistered = False
-        self.set_by_caller: bool | None = None
-        self.last_beat: datetime | None = None
-        self.last_beat_monotonic: float | None = None
-        self.since = since
-        evidence = Evidence(key, spec, self.life, 0.0)
-        self.verdict = decide(evidence)
-        self.alive = is_alive(evidence)
-
-    @property
-    def incarnation(self) -> Incarnation:
-        """Which life of the resource this is."""
-        return Incarnation(self.uid, self.spec.address)
-
-    @property
-    def claims_address(self) -> bool:
-        """Whether it wants to be called at its address at all."""
-        return not (self.deleting or self.deregistered or self.spec.rotation is not Rotation.ACTIVE)
-
-    @property
-    def claim(self) -> tuple[int, float, InstanceKey]:
-        """The rank of its claim on its address: the least holds it."""
-        strength = 0
-        if self.life is Life.HEARD:
-            strength = HEARD_FOR_ITSELF
-        elif not self.spec.heartbeat_required:
-            strength = TAKEN_AT_ITS_WORD
-        return (-strength, self.created, self.key)
+from modelinstance.registry.timeline import Attendance, Timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +53,12 @@ class Records:
         self.random: Random = random or Random()  # noqa: S311 - a choice, not a secret
         self.local: Timeline[Record] = Timeline()
         self.revision = 0
-        self.counts: Counter[str] = Counter()
+        self.expiries = 0
         self.by_phase: Counter[Phase] = Counter()
         self._attendance = Attendance(self.clock.monotonic())
         self.default_timeout = default_timeout
         self._records: dict[InstanceKey, Record] = {}
-        self._claimants: dict[Address, dict[InstanceKey, Record]] = {}
+        self._claims: dict[Address, Claims] = {}
         self._pools: dict[str, Pool] = {}
         self._models: Counter[str] = Counter()
         self._ready = 0
@@ -140,10 +78,12 @@ class Records:
 
     def at(self, address: Address) -> Record | None:
         """The record that holds an address, or else the first that claims it."""
-        claimants = self._claimants.get(address)
-        if not claimants:
-            return None
-        return self._holder(claimants) or next(iter(claimants.values()))
+        claims = self._claims.get(address)
+        return None if claims is None else claims.holder or next(iter(claims))
+
+    def explain(self, record: Record) -> str:
+        """Why a record is in its phase, in a sentence."""
+        return decide(self._evidence(record)).message
 
     def models(self) -> Iterator[str]:
         """The model names of all records, without aliases."""
@@ -206,14 +146,17 @@ class Records:
         if record is None:
             record = Record(key, uid, spec, created, self.clock.wall())
             self._records[key] = record
-            self._enter(record)
             self._count(record.verdict, 1)
+            self._enter(record)
             self.revision += 1
         elif record.spec != spec:
             self._edit(record, spec)
+        elif record.deleting is deleting:
+            record.labels = labels or {}
+            return record
         record.labels = labels or {}
         record.deleting = deleting
-        self._decide_all_at(record.spec.address)
+        self._weigh(record)
         return record
 
     def remove(self, key: InstanceKey) -> Record | None:
@@ -225,20 +168,23 @@ class Records:
         self._leave(record)
         self._count(record.verdict, -1)
         self.revision += 1
-        self._decide_all_at(record.spec.address)
         return record
 
-    def beat(self, record: Record, timeline: Timeline[Record] | None = None) -> None:
-        """A sign of life came in just now; it expires on the timeline of its channel."""
+    def beat(
+        self, record: Record, timeline: Timeline[Record] | None = None, *, ahead: float = 0.0
+    ) -> None:
+        """A sign of life came in just now; it expires on the timeline of its channel.
+
+        ``ahead``: by how many seconds now is ahead of that timeline.
+        """
         timeline = timeline or self.local
         record.last_beat = self.clock.wall()
         record.last_beat_monotonic = self.clock.monotonic()
-        timeline.schedule(record, timeline.now + self.timeout_of(record))
-        self.counts["beats"] += 1
+        timeline.schedule(record, timeline.now + ahead + self.timeout_of(record))
         if record.life is not Life.HEARD or record.set_by_caller is not None:
             record.life = Life.HEARD
             record.set_by_caller = None
-            self._decide_all_at(record.spec.address)
+            self._weigh(record)
 
     def resume(
         self,
@@ -246,6 +192,8 @@ class Records:
         life: Life,
         timeline: Timeline[Record],
         last_beat: datetime | None,
+        *,
+        ahead: float = 0.0,
     ) -> None:
         """Take up a record where an earlier process left it.
 
@@ -254,18 +202,26 @@ class Records:
         record.life = life
         record.last_beat = last_beat
         if life is Life.HEARD:
-            timeline.schedule(record, timeline.now + self.timeout_of(record))
-        self._decide_all_at(record.spec.address)
+            timeline.schedule(record, timeline.now + ahead + self.timeout_of(record))
+        self._weigh(record)
 
     def set_age(self, record: Record, age: float) -> None:
-        """Make the last sign of life that many seconds old, on the local timeline."""
+        """Make the last sign of life that many seconds old, on the local timeline.
+
+        An infinite age stands for one that nobody knows.
+        """
+        known = age < math.inf
+        record.last_beat_monotonic = self.clock.monotonic() - age if known else None
+        record.last_beat = self.clock.wall() - timedelta(seconds=age) if known else None
+        if record.life is not Life.HEARD:
+            return
         self.local.schedule(record, self.local.now + self.timeout_of(record) - age)
 
     def set_deregistered(self, record: Record, *, deregistered: bool) -> None:
         """The worker said goodbye, or came back."""
         record.deregistered = deregistered
         record.set_by_caller = None
-        self._decide_all_at(record.spec.address)
+        self._weigh(record)
 
     def set_by_caller(self, record: Record, *, healthy: bool) -> None:
         """A caller says that it is healthy or not, until the next beat or expiry.
@@ -275,7 +231,7 @@ class Records:
         record.set_by_caller = healthy
         if healthy and record.deadline is None and record.spec.heartbeat_required:
             self.local.schedule(record, self.local.now + self.timeout_of(record))
-        self._decide_all_at(record.spec.address)
+        self._weigh(record)
 
     def set_default_timeout(self, seconds: float) -> None:
         """Change the timeout of the records whose spec names none; costs one pass over all."""
@@ -304,23 +260,18 @@ class Records:
         for record in timeline.pop_due():
             record.set_by_caller = None
             record.life = Life.SILENT
-            self.counts["expiries"] += 1
-            self._decide_all_at(record.spec.address)
+            self.expiries += 1
+            self._weigh(record)
 
     # -- deciding --------------------------------------------------------------------------------
 
     def _enter(self, record: Record) -> None:
-        self._claimants.setdefault(record.spec.address, {})[record.key] = record
+        self._claims.setdefault(record.spec.address, Claims()).add(record)
         self._models[record.spec.model_name] += 1
         for name in record.spec.names:
             self._pools.setdefault(name, Pool()).add(record)
 
     def _leave(self, record: Record) -> None:
-        address = record.spec.address
-        claimants = self._claimants[address]
-        del claimants[record.key]
-        if not claimants:
-            del self._claimants[address]
         self._models[record.spec.model_name] -= 1
         if not self._models[record.spec.model_name]:
             del self._models[record.spec.model_name]
@@ -329,20 +280,26 @@ class Records:
             pool.discard(record)
             if not pool:
                 del self._pools[name]
+        claims = self._claims[record.spec.address]
+        claims.discard(record)
+        if claims:
+            self._weigh(record)
+        else:
+            del self._claims[record.spec.address]
 
     def _edit(self, record: Record, spec: InstanceSpec) -> None:
         before, timeout_before = record.spec, self.timeout_of(record)
-        moves = before.address != spec.address or before.names != spec.names
-        if moves:
+        moves = before.address != spec.address
+        if moves or before.names != spec.names:
             self._leave(record)
-        record.spec = spec
-        if moves:
+            record.spec = spec
             self._enter(record)
         else:
+            record.spec = spec
             self._refresh(record)
-        if before.address != spec.address:
+        self.revision += 1
+        if moves:
             self._forget_life(record)
-            self._decide_all_at(before.address)
         else:
             self._shift_deadline(record, self.timeout_of(record) - timeout_before)
 
@@ -361,24 +318,18 @@ class Records:
             self._pools[name].refresh()
 
     def _shift_deadline(self, record: Record, seconds: float) -> None:
-        if record.deadline is not None and seconds and isinstance(record.timeline, Timeline):
+        if record.deadline is not None and record.timeline is not None and seconds:
             record.timeline.schedule(record, record.deadline + seconds)
 
-    @staticmethod
-    def _holder(claimants: dict[InstanceKey, Record]) -> Record | None:
-        contenders = [record for record in claimants.values() if record.claims_address]
-        return min(contenders, key=lambda record: record.claim, default=None)
+    def _weigh(self, record: Record) -> None:
+        """Something about a record has changed: decide on it, and on who else it concerns."""
+        for affected in self._claims[record.spec.address].weigh(record):
+            evidence = self._evidence(affected)
+            self._settle(affected, decide(evidence), alive=is_alive(evidence))
 
-    def _decide_all_at(self, address: Address) -> None:
-        claimants = self._claimants.get(address)
-        if not claimants:
-            return
-        holder = self._holder(claimants)
-        for record in tuple(claimants.values()):
-            self._decide(record, holder)
-
-    def _decide(self, record: Record, holder: Record | None) -> None:
-        evidence = Evidence(
+    def _evidence(self, record: Record) -> Evidence:
+        holder = self._claims[record.spec.address].holder
+        return Evidence(
             key=record.key,
             spec=record.spec,
             life=record.life,
@@ -388,7 +339,6 @@ class Records:
             deregistered=record.deregistered,
             set_by_caller=record.set_by_caller,
         )
-        self._settle(record, decide(evidence), alive=is_alive(evidence))
 
     def _settle(self, record: Record, verdict: Verdict, *, alive: bool) -> None:
         before = record.verdict

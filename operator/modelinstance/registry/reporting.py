@@ -15,7 +15,7 @@ from enum import StrEnum
 from modelinstance.registry.instance import Incarnation, InstanceKey
 from modelinstance.registry.observed import Reported
 from modelinstance.registry.reasons import Phase, Reason
-from modelinstance.registry.records import Record
+from modelinstance.registry.record import Record
 
 MAX_BACKOFF_SECONDS = 60.0
 
@@ -72,9 +72,15 @@ def is_current(record: Record, generation: int, reported: Reported | None) -> bo
 
 
 def compose(
-    record: Record, version: int, generation: int, reported: Reported | None, now: datetime
+    record: Record,
+    *,
+    message: str,
+    version: int,
+    generation: int,
+    reported: Reported | None,
+    now: datetime,
 ) -> StatusWrite:
-    """The status that says what the registry decided.
+    """The status that says what the registry decided; ``message`` says why.
 
     A condition keeps its transition time while its status stays (Kubernetes API conventions).
     """
@@ -84,7 +90,7 @@ def compose(
     def condition(kind: ConditionType, status: bool, since: datetime) -> Condition:
         before = seen.get(kind)
         kept = before.since if before is not None and before.status is status else since
-        return Condition(kind, status, verdict.reason, verdict.message, kept)
+        return Condition(kind, status, verdict.reason, message, kept)
 
     conditions = [condition(ConditionType.READY, verdict.ready, record.since)]
     extra = PHASE_CONDITIONS.get(verdict.phase)
@@ -145,11 +151,11 @@ class Outbox:
         if (pending := self._pending.get(key)) is not None:
             pending.failures, pending.not_before = 0, 0.0
 
-    def fail(self, key: InstanceKey, now: float) -> None:
-        """A write has failed: try again after 1, 2, 4 ... seconds."""
+    def fail(self, key: InstanceKey, now: float, at_least: float = 0.0) -> None:
+        """A write has failed: try again after 1, 2, 4 ... seconds, or as late as asked for."""
         self._in_flight.discard(key)
         if (pending := self._pending.get(key)) is not None:
-            delay = min(2.0**pending.failures, MAX_BACKOFF_SECONDS)
+            delay = max(min(2.0**pending.failures, MAX_BACKOFF_SECONDS), at_least)
             pending.failures, pending.not_before = pending.failures + 1, now + delay
 
     def abandon(self) -> None:

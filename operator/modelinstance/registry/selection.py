@@ -6,11 +6,9 @@ from bisect import bisect
 from collections.abc import Iterator
 from itertools import accumulate
 from random import Random
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from modelinstance.registry.instance import InstanceKey
-    from modelinstance.registry.records import Record
+from modelinstance.registry.instance import InstanceKey
+from modelinstance.registry.record import Record
 
 
 class Pool:

@@ -52,10 +52,10 @@ class RegistryObjectMirror:
     def __init__(self) -> None:
         self.current: RegistryObject | None = None
 
-    def seen(self, shown: RegistryObject, *, from_list: bool = False) -> None:
-        """An event, an answer or (as the truth) a LIST shows the object."""
+    def seen(self, shown: RegistryObject) -> None:
+        """An event, an answer or a LIST shows the object; an older state of it is ignored."""
         known = self.current
-        if known is None or from_list or shown.version > known.version:
+        if known is None or shown.version > known.version:
             self.current = shown
 
     def gone(self, uid: str | None = None) -> None:

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 MAX_STEP_SECONDS = 1.0
 """The most that one look at the clock may add to attended time."""
+
+SPARE_ENTRIES = 64
+"""How many entries of the past a heap may hold beside twice the living ones."""
 
 
 class Attendance:
@@ -39,14 +42,15 @@ class Expiring:
     __slots__ = ("armed_at", "deadline", "timeline")
 
     def __init__(self) -> None:
-        self.timeline: object | None = None
+        self.timeline: Timeline[Any] | None = None
         self.deadline: float | None = None
         self.armed_at: float | None = None
 
     def cancel_deadline(self) -> None:
         """Let this not expire any more."""
-        self.deadline = None
-        self.armed_at = None
+        if self.timeline is not None and self.deadline is not None:
+            self.timeline.forget(self)
+        self.timeline = self.deadline = self.armed_at = None
 
 
 ItemT = TypeVar("ItemT", bound=Expiring)
@@ -57,21 +61,30 @@ class Timeline(Generic[ItemT]):
 
     An item has one entry in the heap however often its deadline moves: a later deadline only
     changes the item, and the entry is put back when it comes up too early. So a beat costs O(1),
-    and a sweep costs what expires or comes up, whatever is there beside it.
+    and a sweep costs what expires or comes up, whatever is there beside it. Entries of the past are
+    cleared away before they outnumber the living ones.
     """
 
     def __init__(self) -> None:
         self.now = 0.0
         self._heap: list[tuple[float, int, ItemT]] = []
         self._sequence = 0
+        self._living = 0
 
     def schedule(self, item: ItemT, deadline: float) -> None:
         """Let the item expire at that time of this timeline, and on no other."""
-        moved = item.timeline is not self
-        item.timeline = self
+        if item.timeline is not self:
+            item.cancel_deadline()
+            item.timeline = self
+            self._living += 1
         item.deadline = deadline
-        if moved or item.armed_at is None or deadline < item.armed_at:
+        if item.armed_at is None or deadline < item.armed_at:
             self._arm(item, deadline)
+
+    def forget(self, item: Expiring) -> None:
+        """An item of this timeline has no deadline any more; to be called by the item alone."""
+        del item
+        self._living -= 1
 
     def next_deadline(self) -> float | None:
         """A time before which nothing expires; ``None`` when nothing ever does."""
@@ -86,18 +99,25 @@ class Timeline(Generic[ItemT]):
             yield item
 
     def _arm(self, item: ItemT, at: float) -> None:
+        if len(self._heap) > 2 * self._living + SPARE_ENTRIES:
+            self._heap = [entry for entry in self._heap if self._stands(entry)]
+            heapq.heapify(self._heap)
         self._sequence += 1
         item.armed_at = at
         heapq.heappush(self._heap, (at, self._sequence, item))
 
+    def _stands(self, entry: tuple[float, int, ItemT]) -> bool:
+        """Whether an entry stands for its item, and not for what was once."""
+        return entry[2].timeline is self and entry[2].armed_at == entry[0]
+
     def _settle(self) -> None:
         """Bring the heap to a first entry that stands for a deadline, or to none."""
         while self._heap:
-            at, _, item = self._heap[0]
-            if item.timeline is self and item.armed_at == at and item.deadline is not None:
-                if item.deadline <= at:
-                    return
+            at, _, item = entry = self._heap[0]
+            if not self._stands(entry):
+                heapq.heappop(self._heap)
+            elif item.deadline is not None and item.deadline > at:
                 heapq.heappop(self._heap)
                 self._arm(item, item.deadline)
             else:
-                heapq.heappop(self._heap)
+                return

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from modelinstance.registry.records import Record
+from modelinstance.registry.record import Record
 from modelinstance.registry.timeline import Timeline
+from modelinstance.registry.versions import UNKNOWN
 
 MIN_GAP_SECONDS = 1.0
 """The least time between two LISTs that are asked for only as proof."""
@@ -38,12 +39,14 @@ class View:
     """The view of one namespace, or of the whole cluster.
 
     ``local`` arguments are attended seconds, ``monotonic`` ones the clock's. ``failure`` says why
-    the last LIST failed; ``listed`` turns true with the first LIST that was taken in whole.
+    the last LIST failed; ``listed`` turns true with the first LIST that was taken in whole, and
+    ``listed_version`` is the version of the last one.
     """
 
     def __init__(self, local: float, monotonic: float) -> None:
         self.timeline: Timeline[Record] = Timeline()
         self.listed = False
+        self.listed_version = UNKNOWN
         self.failure: str | None = None
         self._interrupted = False
         self._proven_local = local
@@ -52,18 +55,23 @@ class View:
 
     def prove(self, local: float, monotonic: float) -> None:
         """An event or a LIST shows that the view was current at that moment."""
-        gap = local - self._proven_local
-        if gap < 0:
+        if local < self._proven_local:
             return
-        if self.listed and not self._interrupted:
-            self.timeline.now += min(gap, self._gap_wanted() * PATIENCE)
+        self.timeline.now += self.uncredited(local)
         self._interrupted = False
         self._proven_local, self._proven_monotonic = local, monotonic
 
-    def prove_by_list(self, local: float, monotonic: float) -> None:
+    def uncredited(self, local: float) -> float:
+        """How far that moment is ahead of the timeline: what a proof of it would add."""
+        if not self.listed or self._interrupted:
+            return 0.0
+        return min(max(local - self._proven_local, 0.0), self._gap_wanted() * PATIENCE)
+
+    def prove_by_list(self, local: float, monotonic: float, version: int) -> None:
         """A LIST that began at that moment was taken in whole."""
         self.prove(local, monotonic)
         self.listed = True
+        self.listed_version = version
         self.failure = None
         self._listed_local = local
 

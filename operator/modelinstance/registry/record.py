@@ -1,0 +1,71 @@
+"""What the registry knows of one instance."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from modelinstance.registry.health import Evidence, Life, decide, is_alive
+from modelinstance.registry.instance import Incarnation, InstanceKey, InstanceSpec, Rotation
+from modelinstance.registry.model_instance import ModelInstance
+from modelinstance.registry.timeline import Expiring
+
+HEARD_FOR_ITSELF = 2
+"""Strength of a claim on an address: a heartbeat came within the timeout."""
+TAKEN_AT_ITS_WORD = 1
+"""Strength of a claim on an address: heartbeats are not required."""
+
+
+class Record(Expiring):
+    """What the registry knows of one instance. Only `Records` changes it.
+
+    ``created`` orders claims on one address, the least first. ``last_beat`` and
+    ``last_beat_monotonic`` are the time of day and the monotonic time of the last sign of life
+    that this process knows of. ``since`` is when ``verdict.ready`` last changed. ``handle`` is the
+    object that stands for it where plain users of the registry class list it.
+    """
+
+    __slots__ = (
+        "alive", "created", "deleting", "deregistered", "handle", "key", "labels", "last_beat",
+        "last_beat_monotonic", "life", "set_by_caller", "since", "spec", "uid", "verdict",
+    )  # fmt: skip
+
+    def __init__(
+        self, key: InstanceKey, uid: str, spec: InstanceSpec, created: float, since: datetime
+    ) -> None:
+        super().__init__()
+        self.key = key
+        self.uid = uid
+        self.spec = spec
+        self.created = created
+        self.labels: dict[str, str] = {}
+        self.life = Life.UNHEARD
+        self.deleting = False
+        self.deregistered = False
+        self.set_by_caller: bool | None = None
+        self.last_beat: datetime | None = None
+        self.last_beat_monotonic: float | None = None
+        self.since = since
+        self.handle: ModelInstance | None = None
+        evidence = Evidence(key, spec, self.life, 0.0)
+        self.verdict = decide(evidence)
+        self.alive = is_alive(evidence)
+
+    @property
+    def incarnation(self) -> Incarnation:
+        """Which life of the resource this is."""
+        return Incarnation(self.uid, self.spec.address)
+
+    @property
+    def claims_address(self) -> bool:
+        """Whether it wants to be called at its address at all."""
+        return not (self.deleting or self.deregistered or self.spec.rotation is not Rotation.ACTIVE)
+
+    @property
+    def claim(self) -> tuple[int, float, InstanceKey]:
+        """The rank of its claim on its address: the least holds it."""
+        strength = 0
+        if self.life is Life.HEARD:
+            strength = HEARD_FOR_ITSELF
+        elif not self.spec.heartbeat_required:
+            strength = TAKEN_AT_ITS_WORD
+        return (-strength, self.created, self.key)

@@ -1,0 +1,194 @@
+"""What is known of each resource beside its record, and what a new state of it means.
+
+Here it is decided whether a state is new, where a resource is taken up after a restart, whether
+its annotation is a sign of life, and whether its status is out of date.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from modelinstance.registry.beats import AnnotationBeats, Beat
+from modelinstance.registry.health import Life
+from modelinstance.registry.instance import InstanceKey
+from modelinstance.registry.observed import Observed, Reported
+from modelinstance.registry.reasons import Phase, Reason
+from modelinstance.registry.record import Record
+from modelinstance.registry.records import Records
+from modelinstance.registry.reporting import Outbox, StatusWrite, compose, is_current
+from modelinstance.registry.versions import UNKNOWN, Versions
+from modelinstance.registry.view import View
+
+
+@dataclass(slots=True)
+class Tracked:
+    """What is known of a resource beside its record."""
+
+    uid: str
+    version: int
+    generation: int
+    reported: Reported | None
+    beats: AnnotationBeats = field(default_factory=AnnotationBeats)
+
+
+class Tracker:
+    """All resources by key, in step with the records.
+
+    ``outbox`` holds the keys whose status may be out of date, ``beats`` counts the values of the
+    heartbeat annotation by what they amounted to.
+    """
+
+    def __init__(self, records: Records, versions: Versions) -> None:
+        self.records = records
+        self.outbox = Outbox()
+        self.beats: Counter[Beat] = Counter()
+        self._versions = versions
+        self._tracked: dict[InstanceKey, Tracked] = {}
+        records.on_change(lambda record: self.outbox.add(record.key))
+
+    def __iter__(self) -> Iterator[tuple[InstanceKey, Tracked]]:
+        return iter(tuple(self._tracked.items()))
+
+    def get(self, key: InstanceKey) -> Tracked | None:
+        """What is known of a resource."""
+        return self._tracked.get(key)
+
+    def pairs(self, objects: Mapping[InstanceKey, Observed]) -> Iterator[tuple[int, int]]:
+        """The known and the listed version of each object that is still the same."""
+        for key, observed in objects.items():
+            known = self._tracked.get(key)
+            if known is not None and known.uid == observed.uid:
+                yield known.version, observed.version
+
+    def forget_versions(self) -> None:
+        """The cluster was restored: every state that is shown next is the truth."""
+        for tracked in self._tracked.values():
+            tracked.version = UNKNOWN
+
+    def take(self, observed: Observed, view: View, *, from_list: bool = False) -> bool:
+        """Take in the state of one object unless a newer one is known; returns whether it did."""
+        key, tracked = observed.key, self._tracked.get(observed.key)
+        if tracked is not None and observed.version <= tracked.version:
+            return False
+        known = tracked is not None and tracked.uid == observed.uid
+        if not known and not from_list and observed.version <= view.listed_version:
+            return False  # had it still been there, the last LIST would have shown it
+        self._versions.saw(observed.version)
+        if tracked is not None and known:
+            self._follow(observed, tracked, view)
+        else:
+            self._meet(observed, view)
+        tracked, record = self._tracked[key], self.records.get(key)
+        if record is not None and is_current(record, tracked.generation, tracked.reported):
+            self.outbox.discard(key)
+        else:
+            self.outbox.add(key)
+        return True
+
+    def _meet(self, observed: Observed, view: View) -> None:
+        """An object that was not known: take it up where its status says that it was."""
+        tracked = Tracked(observed.uid, observed.version, observed.generation, observed.reported)
+        self._tracked[observed.key] = tracked
+        record = self._put(observed)
+        reported = observed.reported
+        if reported is None:
+            self._judge(observed, tracked, record, view)
+            return
+        tracked.beats.remember(observed.heartbeat)
+        if reported.incarnation == observed.incarnation:
+            ahead = view.uncredited(self.records.attend())
+            life = _life_in(reported)
+            self.records.resume(record, life, view.timeline, reported.last_beat, ahead=ahead)
+
+    def _follow(self, observed: Observed, tracked: Tracked, view: View) -> None:
+        """A later state of a known object.
+
+        A beat that comes with a new address is not one; nor is what a restored cluster shows.
+        """
+        record = self.records.get(observed.key)
+        moved = record is not None and record.spec.address != observed.spec.address
+        restored = tracked.version == UNKNOWN
+        tracked.version = observed.version
+        tracked.generation = observed.generation
+        tracked.reported = observed.reported
+        record = self._put(observed)
+        if restored:
+            tracked.beats.remember(observed.heartbeat)
+        else:
+            self._judge(observed, tracked, record, view, moved=moved)
+
+    def _put(self, observed: Observed) -> Record:
+        return self.records.put(
+            observed.key,
+            observed.uid,
+            observed.spec,
+            created=observed.created,
+            labels=dict(observed.labels),
+            deleting=observed.deleting,
+        )
+
+    def _judge(
+        self,
+        observed: Observed,
+        tracked: Tracked,
+        record: Record,
+        view: View,
+        *,
+        moved: bool = False,
+    ) -> None:
+        beat = tracked.beats.observe(observed.heartbeat, observed.heartbeat_applied)
+        if beat is Beat.ACCEPTED and moved:
+            beat = Beat.MOVED
+        if beat is not Beat.UNCHANGED:
+            self.beats[beat] += 1
+        if beat is Beat.ACCEPTED and not record.deregistered:
+            ahead = view.uncredited(self.records.attend())
+            self.records.beat(record, view.timeline, ahead=ahead)
+
+    def drop(self, key: InstanceKey) -> None:
+        """A resource is gone."""
+        del self._tracked[key]
+        self.outbox.discard(key)
+        self.records.remove(key)
+
+    # -- statuses --------------------------------------------------------------------------------
+
+    def plan_writes(self, limit: int) -> list[StatusWrite]:
+        """At most that many statuses to write now; each is to be answered by one of the below."""
+        writes: list[StatusWrite] = []
+        for key in self.outbox.ready(self.records.local.now):
+            if len(writes) == limit:
+                break
+            tracked, record = self._tracked.get(key), self.records.get(key)
+            reported = None if tracked is None else tracked.reported
+            if (
+                tracked is None
+                or record is None
+                or is_current(record, tracked.generation, reported)
+            ):
+                self.outbox.discard(key)
+                continue
+            writes.append(
+                compose(
+                    record,
+                    message=self.records.explain(record),
+                    version=tracked.version,
+                    generation=tracked.generation,
+                    reported=reported,
+                    now=self.records.clock.wall(),
+                )
+            )
+            self.outbox.sent(key)
+        return writes
+
+
+def _life_in(reported: Reported) -> Life:
+    """What an earlier process had heard of an incarnation, going by its status."""
+    heard = reported.reason == Reason.HEARTBEAT_RECEIVED or reported.last_beat is not None
+    if reported.phase == Phase.HEALTHY and heard:
+        return Life.HEARD
+    if reported.phase == Phase.UNHEALTHY:
+        return Life.SILENT
+    return Life.UNHEARD

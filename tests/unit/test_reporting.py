@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from modelinstance.registry.instance import Incarnation, Rotation
+from modelinstance.registry.observed import ConditionSeen, Reported
+from modelinstance.registry.reasons import Phase, Reason
+from modelinstance.registry.record import Record
+from modelinstance.registry.records import Records
+from modelinstance.registry.reporting import (
+    MAX_BACKOFF_SECONDS,
+    Condition,
+    ConditionType,
+    Outbox,
+    StatusWrite,
+    compose,
+    is_current,
+)
+from unit.builders import key, live, put, reported, spec
+from unit.clock import START, FakeClock
+
+HEALTHY = reported(Phase.HEALTHY, Reason.HEARTBEAT_RECEIVED)
+
+
+@pytest.fixture
+def record(records: Records) -> Record:
+    """A healthy record, ready since the start."""
+    record = put(records)
+    records.beat(record)
+    return record
+
+
+@pytest.mark.parametrize(
+    ("status", "current"),
+    [
+        (HEALTHY, True),
+        (None, False),
+        (replace(HEALTHY, phase="Unhealthy"), False),
+        (replace(HEALTHY, reason="SetByCaller"), False),
+        (replace(HEALTHY, generation=2), False),
+        (replace(HEALTHY, incarnation=None), False),
+        (replace(HEALTHY, incarnation=Incarnation("another", spec().address)), False),
+        (replace(HEALTHY, last_beat=START, conditions={}), True),
+    ],
+)
+def test_a_status_is_due_when_phase_reason_generation_or_incarnation_differ(
+    record: Record, status: Reported | None, current: bool
+) -> None:
+    assert is_current(record, 1, status) is current
+
+
+def composed(
+    record: Record, version: int, generation: int, reported: Reported | None, now: datetime
+) -> StatusWrite:
+    return compose(
+        record,
+        message=record.verdict.message,
+        version=version,
+        generation=generation,
+        reported=reported,
+        now=now,
+    )
+
+
+def test_a_status_says_all_that_was_decided(record: Record) -> None:
+    write = composed(record, 7, 3, None, START + timedelta(seconds=9))
+    assert (write.key, write.version, write.generation) == (record.key, 7, 3)
+    assert write.incarnation == record.incarnation
+    assert (write.phase, write.url) == (Phase.HEALTHY, "http://10.0.0.5:8000")
+    assert write.last_beat == START
+    assert write.conditions == (
+        Condition(
+            ConditionType.READY, True, Reason.HEARTBEAT_RECEIVED, record.verdict.message, START
+        ),
+    )
+
+
+def test_a_transition_time_stays_while_its_status_stays(record: Record) -> None:
+    long_ago = START - timedelta(days=3)
+    status = replace(HEALTHY, conditions={"Ready": ConditionSeen(True, long_ago)})
+    assert composed(record, 7, 2, status, START).conditions[0].since == long_ago
+
+
+def test_a_transition_time_is_that_of_the_change_and_not_of_the_write(
+    records: Records, clock: FakeClock, record: Record
+) -> None:
+    status = replace(HEALTHY, conditions={"Ready": ConditionSeen(True, START)})
+    live(records, clock, 10.0)
+    changed = clock.wall()
+    live(records, clock, 5.0)
+    condition = composed(record, 7, 2, status, clock.wall()).conditions[0]
+    assert (condition.status, condition.since) == (False, changed)
+
+
+@pytest.mark.parametrize(
+    ("rotation", "types"),
+    [
+        (Rotation.ACTIVE, ["Ready"]),
+        (Rotation.DRAINING, ["Ready", "Draining"]),
+        (Rotation.DISABLED, ["Ready"]),
+    ],
+)
+def test_draining_is_a_condition_of_its_own(
+    records: Records, record: Record, rotation: Rotation, types: list[str]
+) -> None:
+    put(records, rotation=rotation)
+    conditions = composed(record, 7, 2, HEALTHY, START).conditions
+    assert [condition.type.value for condition in conditions] == types
+    assert conditions[0].status is (rotation is Rotation.ACTIVE)
+    assert all(condition.status for condition in conditions[1:])
+
+
+def test_a_conflict_is_a_condition_of_its_own(records: Records, record: Record) -> None:
+    loser = put(records, "late", created=1.0)
+    later = START + timedelta(seconds=4)
+    ready, conflicted = composed(loser, 7, 1, None, later).conditions
+    assert (ready.type, ready.status) == (ConditionType.READY, False)
+    assert (conflicted.type, conflicted.status) == (ConditionType.CONFLICTED, True)
+    assert conflicted.reason is Reason.ADDRESS_CONFLICT
+    assert conflicted.since == later
+    seen = reported(
+        Phase.CONFLICTED,
+        Reason.ADDRESS_CONFLICT,
+        conditions={"Conflicted": ConditionSeen(True, START)},
+    )
+    assert composed(loser, 8, 2, seen, later).conditions[1].since == START
+
+
+# -- the outbox ----------------------------------------------------------------------------------
+
+KEY, OTHER = key("one"), key("other")
+
+
+@pytest.fixture
+def outbox() -> Outbox:
+    outbox = Outbox()
+    outbox.add(KEY)
+    return outbox
+
+
+def test_a_key_waits_once_and_the_longest_waiting_comes_first(outbox: Outbox) -> None:
+    outbox.add(OTHER)
+    outbox.add(KEY)
+    assert list(outbox.ready(0.0)) == [KEY, OTHER]
+    assert len(outbox) == 2
+
+
+def test_what_is_under_way_does_not_wait(outbox: Outbox) -> None:
+    outbox.sent(KEY)
+    assert list(outbox.ready(0.0)) == []
+    outbox.add(KEY)
+    assert list(outbox.ready(1000.0)) == []
+    outbox.settle(KEY)
+    assert list(outbox.ready(0.0)) == [KEY]
+
+
+def test_what_was_discarded_does_not_wait(outbox: Outbox) -> None:
+    outbox.discard(KEY)
+    outbox.discard(KEY)
+    assert list(outbox.ready(0.0)) == []
+
+
+def test_failures_are_tried_again_later_and_later(outbox: Outbox) -> None:
+    now, waits = 0.0, []
+    for _ in range(9):
+        outbox.sent(KEY)
+        outbox.fail(KEY, now)
+        wait = next(s for s in range(100) if list(outbox.ready(now + s)))
+        waits.append(float(wait))
+        now += wait
+    assert waits == [1, 2, 4, 8, 16, 32, *[MAX_BACKOFF_SECONDS] * 3]
+
+
+def test_a_success_ends_the_backoff(outbox: Outbox) -> None:
+    for _ in range(5):
+        outbox.fail(KEY, 0.0)
+    outbox.settle(KEY)
+    assert list(outbox.ready(0.0)) == [KEY]
+    outbox.fail(KEY, 0.0)
+    assert list(outbox.ready(1.0)) == [KEY]
+
+
+def test_a_new_change_does_not_end_the_backoff(outbox: Outbox) -> None:
+    outbox.fail(KEY, 0.0)
+    outbox.add(KEY)
+    assert list(outbox.ready(0.5)) == []
+
+
+def test_one_failure_holds_back_nobody_else(outbox: Outbox) -> None:
+    outbox.add(OTHER)
+    outbox.fail(KEY, 0.0)
+    assert list(outbox.ready(0.0)) == [OTHER]
+
+
+def test_settling_what_is_unknown_does_nothing(outbox: Outbox) -> None:
+    outbox.settle(OTHER)
+    outbox.fail(OTHER, 0.0)
+    assert list(outbox.ready(100.0)) == [KEY]
+
+
+def test_what_a_dead_writer_had_under_way_waits_again(outbox: Outbox) -> None:
+    outbox.sent(KEY)
+    outbox.abandon()
+    assert list(outbox.ready(0.0)) == [KEY]
