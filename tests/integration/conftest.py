@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from controlplane import binaries
 from support.background import BackgroundLoop
 from support.cluster import OPERATOR, Cluster
 from support.operator_process import OperatorProcess, Start
+from support.waiting import eventually
 
 
 @pytest.fixture(scope="session")
@@ -23,10 +25,39 @@ def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster
 
 
 @pytest.fixture
-def cluster(shared_cluster: Cluster) -> Iterator[Cluster]:
-    """The shared control plane with nothing in it, and nothing left after the test."""
+def cluster(shared_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """The shared control plane with nothing in it, and nothing left after the test.
+
+    The InstanceRegistry stays where the module's `operator` is to be spared the loss.
+    """
     yield shared_cluster
-    shared_cluster.clear()
+    shared_cluster.clear(registry="operator" not in request.fixturenames)
+
+
+@pytest.fixture(scope="module")
+def module_operator(
+    shared_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OperatorProcess]:
+    """See `operator`."""
+    kubeconfig = shared_cluster.plane.token_kubeconfig(OPERATOR)
+    started = OperatorProcess(kubeconfig, tmp_path_factory.mktemp("operator") / "operator.log")
+    try:
+        started.wait_ready()
+        yield started
+    finally:
+        status = started.stop()
+        shared_cluster.clear()
+    assert status == 0, started.log()
+
+
+@pytest.fixture
+def operator(cluster: Cluster, module_operator: OperatorProcess) -> OperatorProcess:
+    """An operator on the shared control plane with no instances, for tests that leave it be.
+
+    It is the same one for all tests of a module, which must start no other.
+    """
+    eventually(lambda: not module_operator.instances() and cluster.registry())
+    return module_operator
 
 
 @pytest.fixture
@@ -52,9 +83,9 @@ def start_operator(tmp_path: Path) -> Iterator[Start]:
 
     def start(
         cluster: Cluster, *flags: str, server: str | None = None, ready: bool = True,
-        **options: dict[str, str],
+        kubeconfig: Path | None = None, **options: Any,
     ) -> OperatorProcess:  # fmt: skip
-        kubeconfig = cluster.plane.token_kubeconfig(OPERATOR, server=server)
+        kubeconfig = kubeconfig or cluster.plane.token_kubeconfig(OPERATOR, server=server)
         log = tmp_path / f"operator-{len(started)}.log"
         operator = OperatorProcess(kubeconfig, log, *flags, **options)
         started.append(operator)

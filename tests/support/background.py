@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import selectors
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
@@ -11,12 +12,15 @@ from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
 
+SETTLE_ROUNDS = 200
+
 
 class BackgroundLoop:
     """Runs coroutines and calls in an event loop of its own."""
 
     def __enter__(self) -> Self:
-        self._loop = asyncio.new_event_loop()
+        self._selector = selectors.DefaultSelector()
+        self._loop = asyncio.SelectorEventLoop(self._selector)
         self._thread = threading.Thread(target=self._loop.run_forever, name="background loop")
         self._thread.start()
         self._entered: list[AbstractAsyncContextManager[Any]] = []
@@ -30,9 +34,21 @@ class BackgroundLoop:
     ) -> None:
         for manager in reversed(self._entered):
             self.run(manager.__aexit__(None, None, None))
+        self.run(self._settle())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _settle(self) -> None:
+        """Let tasks end and connections close."""
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for _ in range(SETTLE_ROUNDS):
+            if len(self._selector.get_map()) <= 1:  # the loop's own
+                return
+            await asyncio.sleep(0.01)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine and return its result."""

@@ -170,6 +170,13 @@ class Cluster:
         phase: str | None = self.get(name, namespace).get("status", {}).get("phase")
         return phase
 
+    def phases(self) -> dict[str, str | None]:
+        """The phases in the statuses of all ModelInstances by name."""
+        return {
+            item["metadata"]["name"]: item.get("status", {}).get("phase")
+            for item in self.instances().values()
+        }
+
     def condition(
         self, name: str = "a", kind: str = "Ready", namespace: str = "default"
     ) -> dict[str, Any]:

@@ -17,14 +17,21 @@ from support.waiting import eventually
 
 
 class OperatorProcess:
-    """``modelinstance run`` on a free port."""
+    """``modelinstance run`` on a free port. ``module`` may be another one with the same command."""
 
-    def __init__(self, kubeconfig: Path, log: Path, *flags: str, env: dict[str, str] | None = None):
+    def __init__(
+        self,
+        kubeconfig: Path,
+        log: Path,
+        *flags: str,
+        env: dict[str, str] | None = None,
+        module: str = "modelinstance",
+    ) -> None:
         self._log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 [
-                    sys.executable, "-m", "modelinstance", "run", "--port=0",
+                    sys.executable, "-m", module, "run", "--port=0",
                     "--operator-namespace=modelinstance-system", *flags,
                 ],
                 env={**os.environ, "KUBECONFIG": str(kubeconfig), **(env or {})},
@@ -95,6 +102,7 @@ class OperatorProcess:
         """SIGKILL."""
         self.process.kill()
         self.process.wait()
+        self._hang_up()
 
     def stop(self, within: float = 5) -> int:
         """SIGTERM; returns the exit status."""
@@ -103,9 +111,12 @@ class OperatorProcess:
         try:
             return self.process.wait(within * 5)
         finally:
-            if self._http is not None:
-                self._http.close()
-                self._http = None
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self._http is not None:
+            self._http.close()
+            self._http = None
 
 
 Start = Callable[..., OperatorProcess]

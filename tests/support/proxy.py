@@ -35,20 +35,27 @@ _HOP_BY_HOP = frozenset(
 )
 
 
+@dataclass
+class _Connection:
+    """`writers` are its two ends, the client's first; `flowing` is set unless it is stalled."""
+
+    writers: list[asyncio.StreamWriter]
+    flowing: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 class TcpProxy:
     """Forwards TCP connections to one target, until told to do otherwise.
 
-    `cut` resets connections, `refuse` refuses new ones, `stall` falls silent. Its `port` stays
-    the same throughout.
+    `cut` resets connections, `refuse` refuses new ones, `stall` falls silent, `stall_open` only on
+    the connections that are open. Its `port` stays the same throughout.
     """
 
     def __init__(self, target_host: str, target_port: int) -> None:
         self._target = (target_host, target_port)
-        self._flowing = asyncio.Event()
-        self._flowing.set()
+        self._stalled = False
         self._server: asyncio.Server | None = None
         self._closed = False
-        self._connections: dict[asyncio.Task[None], list[asyncio.StreamWriter]] = {}
+        self._connections: dict[asyncio.Task[None], _Connection] = {}
         self.port = 0
         self.accepted = 0
         """How many connections it has accepted so far."""
@@ -77,8 +84,8 @@ class TcpProxy:
 
     def cut(self) -> None:
         """Reset every open connection on both sides; new ones are served as before."""
-        for task, writers in self._connections.items():
-            for writer in writers:
+        for task, connection in self._connections.items():
+            for writer in connection.writers:
                 _reset(writer)
             task.cancel()
 
@@ -95,11 +102,19 @@ class TcpProxy:
 
     def stall(self) -> None:
         """Forward nothing in either direction; connections, new ones too, stay open and silent."""
-        self._flowing.clear()
+        self._stalled = True
+        self.stall_open()
+
+    def stall_open(self) -> None:
+        """The same for the connections that are open now; later ones are served as before."""
+        for connection in self._connections.values():
+            connection.flowing.clear()
 
     def resume(self) -> None:
         """Forward again, beginning with what was held back."""
-        self._flowing.set()
+        self._stalled = False
+        for connection in self._connections.values():
+            connection.flowing.set()
 
     async def _on_connection(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -110,30 +125,35 @@ class TcpProxy:
             _reset(writer)
             return
         self.accepted += 1
-        self._connections[task] = writers = [writer]
+        self._connections[task] = connection = _Connection([writer])
+        if not self._stalled:
+            connection.flowing.set()
         try:
-            await self._flowing.wait()
+            await connection.flowing.wait()
             far_reader, far_writer = await asyncio.open_connection(*self._target)
-            writers.append(far_writer)
+            connection.writers.append(far_writer)
             async with asyncio.TaskGroup() as pumps:
-                pumps.create_task(self._pump(reader, far_writer))
-                pumps.create_task(self._pump(far_reader, writer))
+                pumps.create_task(self._pump(reader, far_writer, connection.flowing))
+                pumps.create_task(self._pump(far_reader, writer, connection.flowing))
         except* OSError:
-            for broken in writers:
+            for broken in connection.writers:
                 _reset(broken)
         except* asyncio.CancelledError:  # by `cut`
             pass
         finally:
             del self._connections[task]
-            for each in writers:
+            for each in connection.writers:
                 each.close()
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    @staticmethod
+    async def _pump(
+        source: asyncio.StreamReader, sink: asyncio.StreamWriter, flowing: asyncio.Event
+    ) -> None:
         while data := await source.read(CHUNK):
-            await self._flowing.wait()
+            await flowing.wait()
             sink.write(data)
             await sink.drain()
-        await self._flowing.wait()
+        await flowing.wait()
         sink.write_eof()
 
 

@@ -114,6 +114,18 @@ async def test_stall_silences_old_and_new_connections(proxy: TcpProxy, client: C
     await another.close()
 
 
+async def test_stall_open_silences_old_connections_only(proxy: TcpProxy, client: Client) -> None:
+    assert await client.says_back(b"hello")
+    proxy.stall_open()
+    client.writer.write(b"?")
+    assert await client.hears_nothing()
+    another = await Client.connect(proxy)
+    assert await another.says_back(b"welcome")
+    proxy.resume()
+    assert await asyncio.wait_for(client.reader.readexactly(1), 10) == b"?"
+    await another.close()
+
+
 async def test_stalled_connections_can_be_cut(proxy: TcpProxy, client: Client) -> None:
     assert await client.says_back(b"hello")
     proxy.stall()
