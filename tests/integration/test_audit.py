@@ -1,0 +1,191 @@
+"""What the operator asks of the API server, with the audit log as witness."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import yaml
+
+from support.background import BackgroundLoop
+from support.cluster import HOME, ROOT, AuditEntry, Cluster
+from support.operator_process import OperatorProcess, Start
+from support.proxy import HoldingProxy
+from support.waiting import eventually
+
+Step = tuple[str, Callable[[], object], str, str]
+"""What happens, how, and the phase and reason that come of it."""
+
+
+def writes_on(cluster: Cluster, name: str, since: int) -> list[AuditEntry]:
+    """The operator's writes on one ModelInstance."""
+    return [entry for entry in cluster.writes(since) if entry.name == name]
+
+
+def a_tick_passes(cluster: Cluster, name: str = "later") -> None:
+    """See to it that statuses have been written, if any were due."""
+    cluster.create(name)
+    eventually(lambda: cluster.phase(name) == "Starting")
+
+
+def test_a_healthy_instance_that_beats_is_never_written(
+    cluster: Cluster, start_operator: Start
+) -> None:
+    operator = start_operator(cluster)
+
+    def heard(beats: float) -> None:
+        eventually(lambda: operator.metric("heartbeats_total", result="accepted") == beats)
+
+    cluster.create("a", timeout=5, beat="0")
+    eventually(lambda: cluster.phase("a") == "Healthy")
+    mark = cluster.audit_mark()
+    for number in range(30):
+        cluster.beat("a")
+        heard(1 + number + 1)
+        if number % 10 == 9:
+            a_tick_passes(cluster, f"later-{number}")
+    assert not writes_on(cluster, "a", mark)
+    assert cluster.phase("a") == "Healthy"
+
+
+def test_each_change_of_phase_reason_or_generation_is_written_exactly_once(
+    cluster: Cluster, start_operator: Start
+) -> None:
+    operator = start_operator(cluster)
+
+    def edit(**spec: Any) -> Callable[[], object]:
+        return lambda: cluster.patch("a", {"spec": spec})
+
+    def nothing() -> None:
+        """Time passes."""
+
+    def comes_to_say(expected: tuple[str, str, int]) -> None:
+        eventually(lambda: status(cluster) == expected)
+
+    closely = {"required": True, "timeoutSeconds": 4}
+    steps: list[Step] = [
+        ("create", lambda: cluster.create("a"), "Starting", "AwaitingFirstHeartbeat"),
+        ("beat", lambda: cluster.beat("a"), "Healthy", "HeartbeatReceived"),
+        ("edit", edit(weight=7), "Healthy", "HeartbeatReceived"),
+        ("drain", edit(rotation="Draining"), "Draining", "Draining"),
+        ("activate", edit(rotation="Active"), "Healthy", "HeartbeatReceived"),
+        ("trust", edit(heartbeat={"required": False}), "Healthy", "HeartbeatNotRequired"),
+        ("beat in time", lambda: cluster.beat("a"), "Healthy", "HeartbeatNotRequired"),
+        ("watch closely", edit(heartbeat=closely), "Healthy", "HeartbeatReceived"),
+        ("silence", nothing, "Unhealthy", "HeartbeatExpired"),
+        ("heal", lambda: cluster.beat("a"), "Healthy", "HeartbeatReceived"),
+        ("move", edit(port=8001), "Starting", "AwaitingFirstHeartbeat"),
+    ]
+    mark, changes, shown = cluster.audit_mark(), 0, ("", "", 0)
+    for what, act, phase, reason in steps:
+        act()
+        expected = (phase, reason, cluster.get("a")["metadata"]["generation"])
+        comes_to_say(expected)
+        assert operator.phase("a") == phase, what
+        if expected == shown:
+            a_tick_passes(cluster, f"after-{what.replace(' ', '-')}")
+        changes += expected != shown
+        shown = expected
+        assert len(writes_on(cluster, "a", mark)) == changes, what
+    cluster.delete("a")
+    eventually(lambda: "default/a" not in operator.instances())
+    a_tick_passes(cluster)
+    written = [(e.verb, e.resource, e.code) for e in writes_on(cluster, "a", mark)]
+    assert written == [("patch", "modelinstances/status", 200)] * changes
+
+
+def status(cluster: Cluster) -> tuple[str, str, int]:
+    """Phase, reason and generation as they are written."""
+    found = cluster.get("a")["status"]
+    return found["phase"], cluster.condition("a")["reason"], found["observedGeneration"]
+
+
+@pytest.mark.parametrize("end", [OperatorProcess.stop, OperatorProcess.kill])
+def test_a_restart_writes_nothing(
+    end: Callable[[OperatorProcess], object], cluster: Cluster, start_operator: Start
+) -> None:
+    first = start_operator(cluster)
+    cluster.create("healthy", beat="0")
+    cluster.create("silent", beat="0", timeout=1)
+    cluster.create("starting")
+    cluster.create("draining", rotation="Draining")
+    cluster.create("disabled", rotation="Disabled")
+    cluster.create("trusted", heartbeat={"required": False})
+    cluster.create("holder", host="10.0.0.5", beat="0")
+    cluster.create("conflicted", host="10.0.0.5")
+    cluster.apply(cluster.manifest("applied", beat="in-the-manifest"))
+    phases = {"Healthy", "Unhealthy", "Starting", "Draining", "Disabled", "Conflicted"}
+    eventually(
+        lambda: {i.get("status", {}).get("phase") for i in cluster.instances().values()} == phases
+    )
+    eventually(lambda: cluster.registry()["status"]["healthy"] == 3)
+    before, registry = cluster.instances(), cluster.registry()
+    end(first)
+    mark = cluster.audit_mark()
+    second = start_operator(cluster)
+    assert second.instances().keys() == before.keys()
+    a_tick_passes(cluster)
+    assert {key: cluster.instances()[key] for key in before} == before
+    written = [e for e in cluster.writes(mark) if e.name != "later"]
+    assert [e.resource for e in written] in ([], ["instanceregistries/status"]), "its own count"
+    assert cluster.registry()["metadata"]["uid"] == registry["metadata"]["uid"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One verb on one resource; ``namespace`` is empty where it holds in all of them."""
+
+    resource: str
+    verb: str
+    namespace: str
+
+    def allows(self, entry: AuditEntry) -> bool:
+        """Whether it lets a request pass."""
+        return (
+            (self.resource, self.verb) == (entry.resource, entry.verb)
+            and self.namespace in {"", entry.namespace}
+        )  # fmt: skip
+
+
+def granted() -> Iterator[Rule]:
+    """What ``deploy/rbac.yaml`` grants."""
+    text = (ROOT / "deploy/rbac.yaml").read_text(encoding="utf-8")
+    for manifest in yaml.safe_load_all(text):
+        for rule in manifest.get("rules", ()):
+            assert rule["apiGroups"] == ["modelinstance.dev"]
+            assert rule.keys() == {"apiGroups", "resources", "verbs"}
+            for resource in rule["resources"]:
+                for verb in rule["verbs"]:
+                    yield Rule(resource, verb, manifest["metadata"].get("namespace", ""))
+
+
+def test_every_right_is_needed_and_no_other_is_asked_for(
+    cluster: Cluster, start_operator: Start, background: BackgroundLoop
+) -> None:
+    proxy = background.enter(HoldingProxy.before(cluster.plane))
+    mark = cluster.audit_mark()
+    operator = start_operator(cluster, server=proxy.url)
+    hold = background.call(
+        proxy.hold, lambda method, path, _: method == "PATCH" and path.endswith("/a/status")
+    )
+    cluster.create("a")
+    eventually(hold.reached.is_set)
+    cluster.beat("a")
+    background.call(hold.release)
+    eventually(lambda: cluster.phase("a") == "Healthy")
+    eventually(lambda: cluster.registry()["status"]["healthy"] == 1)
+    assert operator.metric("status_writes_total", result="conflict") == 1
+    assert operator.metric("status_writes_total", result="failed") == 0
+    assert operator.stop() == 0
+
+    requests = [entry for entry in cluster.audit(mark) if entry.resource]
+    discovery = {entry.url for entry in cluster.audit(mark) if not entry.resource}
+    assert all(url.startswith("/api") and url.count("/") < 4 for url in discovery), discovery
+    assert {entry.code for entry in requests} <= {200, 201, 409}
+    rules = list(granted())
+    assert not [e for e in requests if not any(rule.allows(e) for rule in rules)]
+    assert not [rule for rule in rules if not any(rule.allows(e) for e in requests)]
+    assert {rule.verb for rule in rules} == {"get", "list", "watch", "patch", "create"}
+    assert {e.namespace for e in requests if e.resource == "instanceregistries/status"} == {HOME}
