@@ -36,10 +36,11 @@ def test_an_outage_is_served_from_memory_and_nobody_expires_because_of_it(
     operator = start_operator(cluster, f"--resync-interval={RESYNC_SECONDS}")
     cluster.create("beats", timeout=TIMEOUT_SECONDS)
     cluster.create("falls-silent", timeout=TIMEOUT_SECONDS, host="b.example")
+    cluster.create("is-late", timeout=2 * TIMEOUT_SECONDS, host="c.example", modelName="late")
     cluster.create("taken-at-its-word", heartbeat={"required": False}, modelName="other")
     with Workers(cluster, "beats"):
-        with Workers(cluster, "falls-silent"):
-            eventually(lambda: len(operator.instances(healthy=True)) == 3)
+        with Workers(cluster, "falls-silent", "is-late"):
+            eventually(lambda: len(operator.instances(healthy=True)) == 4)
             eventually(lambda: equals_truth(cluster, operator))
             mark = cluster.audit_mark()
             cluster.plane.kill_apiserver()
@@ -59,15 +60,19 @@ def test_an_outage_is_served_from_memory_and_nobody_expires_because_of_it(
 
         cluster.plane.start_apiserver()
         eventually(lambda: not operator.readyz()["view"]["stale"], within=RESYNC_SECONDS)
-        eventually(lambda: operator.phase("falls-silent") == "Unhealthy", within=TIMEOUT_SECONDS)
-        eventually(lambda: equals_truth(cluster, operator), within=RESYNC_SECONDS)
-        assert operator.phase("beats") == "Healthy"
-        assert operator.metric("expiries_total") == 1
-        writes = [w for w in cluster.writes(mark) if w.resource == "modelinstances/status"]
-        assert {write.name for write in writes} == {"falls-silent"}
-        assert len([write for write in writes if write.code == 200]) == 1
-        cluster.create("new", host="c.example", beat="1")
-        eventually(lambda: operator.phase("new") == "Healthy")
+        assert operator.phase("is-late") == "Healthy", "it has the time left that it had before"
+        with Workers(cluster, "is-late"):
+            eventually(
+                lambda: operator.phase("falls-silent") == "Unhealthy", within=TIMEOUT_SECONDS
+            )
+            eventually(lambda: equals_truth(cluster, operator), within=RESYNC_SECONDS)
+            assert operator.phase("beats") == "Healthy"
+            assert operator.metric("expiries_total") == 1
+            writes = [w for w in cluster.writes(mark) if w.resource == "modelinstances/status"]
+            assert {write.name for write in writes} == {"falls-silent"}
+            assert len([write for write in writes if write.code == 200]) == 1
+            cluster.create("new", host="d.example", beat="1")
+            eventually(lambda: operator.phase("new") == "Healthy")
     assert operator.metric("watch_restarts_total") == 0
 
 

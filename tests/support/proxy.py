@@ -239,6 +239,7 @@ class HoldingProxy:
             runner = web.ServerRunner(server, shutdown_timeout=0.1)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
+            stack.callback(_abort_all, server)
             self.port = free_port()
             await web.TCPSite(runner, HOST, self.port, ssl_context=tls).start()
             self._stack = stack.pop_all()
@@ -322,6 +323,13 @@ class HoldingProxy:
             ):
                 hold.reached.set()
                 await hold.released.wait()
+
+
+def _abort_all(server: web.Server) -> None:
+    """Break the clients' connections: a closing TLS handshake would wait for clients long gone."""
+    for connection in server.connections:
+        if connection.transport is not None:
+            connection.transport.abort()
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

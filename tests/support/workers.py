@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from types import TracebackType
@@ -12,6 +13,9 @@ import httpx
 from support.cluster import HEARTBEAT, Cluster
 
 INTERVAL = 0.4
+
+_numbers = itertools.count(1)
+"""A value of one worker is never that of another."""
 
 
 class Workers:
@@ -38,7 +42,6 @@ class Workers:
         self._thread.join()
 
     def _work(self) -> None:
-        number = 0
         with httpx.Client(
             base_url=self._cluster.plane.url,
             headers={
@@ -49,8 +52,7 @@ class Workers:
             timeout=2 * self._interval,
         ) as api:
             while not self._enough.wait(self._interval):
-                number += 1
-                body = {"metadata": {"annotations": {HEARTBEAT: f"worker-{number}"}}}
+                body = {"metadata": {"annotations": {HEARTBEAT: f"worker-{next(_numbers)}"}}}
                 for path in self._paths:
                     try:
                         api.patch(path, content=json.dumps(body))
