@@ -18,9 +18,10 @@ from modelinstance.registry.clock import Clock, SystemClock
 from modelinstance.registry.errors import NoHealthyInstanceError
 from modelinstance.registry.health import Evidence, Life, Verdict, decide, is_alive
 from modelinstance.registry.instance import Address, InstanceKey, InstanceSpec
+from modelinstance.registry.names import Names
 from modelinstance.registry.reasons import Phase
 from modelinstance.registry.record import Record
-from modelinstance.registry.selection import Pool
+from modelinstance.registry.selection import ANY, Pool, Wish
 from modelinstance.registry.timeline import Attendance, Timeline
 
 
@@ -60,6 +61,7 @@ class Records:
         self._records: dict[InstanceKey, Record] = {}
         self._claims: dict[Address, Claims] = {}
         self._pools: dict[str, Pool] = {}
+        self._names = Names()
         self._models: Counter[str] = Counter()
         self._ready = 0
         self._listeners: list[Listener] = []
@@ -98,14 +100,18 @@ class Records:
         pool = self._pools.get(name)
         return iter(pool) if pool is not None else iter(())
 
-    def select(self, name: str) -> Record:
-        """One ready record of that name, with the chance of its weight.
+    def near(self, name: str) -> list[str]:
+        """A few names that resemble one that is unknown."""
+        return self._names.near(name)
+
+    def select(self, name: str, wish: Wish = ANY) -> Record:
+        """One ready record of that name, by default with the chance of its weight.
 
         Raises `NoHealthyInstanceError` when there is none.
         """
         self.expire()
         pool = self._pools.get(name)
-        record = pool.pick(self.random) if pool is not None else None
+        record = None if pool is None else pool.pick(self.random, self.local.now, wish)
         if record is None:
             raise NoHealthyInstanceError(name, len(pool) if pool is not None else 0)
         return record
@@ -269,7 +275,10 @@ class Records:
         self._claims.setdefault(record.spec.address, Claims()).add(record)
         self._models[record.spec.model_name] += 1
         for name in record.spec.names:
-            self._pools.setdefault(name, Pool()).add(record)
+            if name not in self._pools:
+                self._pools[name] = Pool()
+                self._names.add(name)
+            self._pools[name].add(record)
 
     def _leave(self, record: Record) -> None:
         self._models[record.spec.model_name] -= 1
@@ -280,6 +289,7 @@ class Records:
             pool.discard(record)
             if not pool:
                 del self._pools[name]
+                self._names.discard(name)
         claims = self._claims[record.spec.address]
         claims.discard(record)
         if claims:
