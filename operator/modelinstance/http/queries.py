@@ -23,15 +23,13 @@ MAX_EXCLUDED = 64
 REASONS_SHOWN = 20
 """How many instances a 503 explains."""
 
-ModelName = Annotated[
-    str,
-    Query(
-        description="A model name or alias; it may hold '/', '@' and ':'.",
-        min_length=1,
-        max_length=253,
-    ),
+MODEL_NAME = Query(
+    description="A model name or alias; it may hold '/', '@' and ':'.", min_length=1, max_length=253
+)
+Namespace = Annotated[
+    str, Path(description="The namespace of the resource.", min_length=1, max_length=253)
 ]
-Name = Annotated[str, Path(min_length=1, max_length=253)]
+Name = Annotated[str, Path(description="The name of the resource.", min_length=1, max_length=253)]
 
 
 def queries(source: Source) -> APIRouter:
@@ -63,7 +61,7 @@ def queries(source: Source) -> APIRouter:
     @router.get("/instances", responses=problems.documented(422))
     async def list_instances(
         wanted: Wanted,
-        model: ModelName | None = None,
+        model: Annotated[str | None, MODEL_NAME] = None,
         healthy: Annotated[bool | None, Query(description="Only those that are, or are not.")] = (
             None
         ),
@@ -82,7 +80,7 @@ def queries(source: Source) -> APIRouter:
         )
 
     @router.get("/instances/{namespace}/{name}", responses=problems.documented(404, 422))
-    async def get_instance(namespace: Name, name: Name) -> Instance:
+    async def get_instance(namespace: Namespace, name: Name) -> Instance:
         """One instance, whatever its health."""
         records.expire()
         record = records.get(InstanceKey(namespace, name))
@@ -95,7 +93,7 @@ def queries(source: Source) -> APIRouter:
     @router.get("/select", responses=problems.documented(404, 422, 503))
     async def select(
         *,
-        model: ModelName,
+        model: Annotated[str, MODEL_NAME],
         wanted: Wanted,
         policy: Annotated[
             Policy | None,

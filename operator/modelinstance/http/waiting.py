@@ -13,17 +13,16 @@ T = TypeVar("T")
 
 
 class WaitingRoom:
-    """Wakes those who wait for a name whenever an instance of that name becomes ready."""
+    """Wakes those who wait for a name whenever an instance of that name may be picked anew."""
 
     def __init__(self, records: Records) -> None:
         self._waiting: dict[str, set[asyncio.Event]] = {}
-        records.on_change(self._on_change)
+        records.on_offer(self._on_offer)
 
-    def _on_change(self, record: Record) -> None:
-        if record.verdict.ready:
-            for name in record.spec.names & self._waiting.keys():
-                for event in self._waiting[name]:
-                    event.set()
+    def _on_offer(self, record: Record) -> None:
+        for name in record.spec.names & self._waiting.keys():
+            for event in self._waiting[name]:
+                event.set()
 
     async def until(self, name: str, attempt: Callable[[], T | None], seconds: float) -> T | None:
         """What an attempt gives, made now and after each change that may help, for some time."""

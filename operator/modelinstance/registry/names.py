@@ -35,17 +35,19 @@ class Names:
 
     def near(self, name: str) -> list[str]:
         """The names that resemble it, the most alike first; at most `SUGGESTIONS`."""
-        candidates: dict[str, str] = {}
+        candidates: dict[str, list[str]] = {}
         for form in self._forms(name):
             at = bisect(self._sorted, (form, ""))
-            candidates.update(self._sorted[max(at - NEIGHBOURS, 0) : at + NEIGHBOURS])
+            for known, meant in self._sorted[max(at - NEIGHBOURS, 0) : at + NEIGHBOURS]:
+                candidates.setdefault(known, []).append(meant)
         found: dict[str, None] = {}
         for form in self._forms(name):
             for match in get_close_matches(form, candidates, SUGGESTIONS):
-                found[candidates[match]] = None
+                found.update(dict.fromkeys(candidates[match]))
         return list(found)[:SUGGESTIONS]
 
     @staticmethod
-    def _forms(name: str) -> set[str]:
+    def _forms(name: str) -> tuple[str, ...]:
         whole = name.casefold()
-        return {whole, whole.rsplit("/", 1)[-1]}
+        last = whole.rsplit("/", 1)[-1]
+        return (whole,) if last == whole else (whole, last)

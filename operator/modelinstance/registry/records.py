@@ -65,6 +65,7 @@ class Records:
         self._models: Counter[str] = Counter()
         self._ready = 0
         self._listeners: list[Listener] = []
+        self._offer_listeners: list[Listener] = []
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -131,6 +132,13 @@ class Records:
         """Call the listener with each record whose verdict or ``alive`` has just changed."""
         self._listeners.append(listener)
 
+    def on_offer(self, listener: Listener) -> None:
+        """Call the listener with each ready record that may now be picked where it was not before.
+
+        It became ready, or it is ready and its spec or its labels have just changed.
+        """
+        self._offer_listeners.append(listener)
+
     def put(
         self,
         key: InstanceKey,
@@ -145,6 +153,7 @@ class Records:
 
         An incarnation that is new starts unheard.
         """
+        labels = labels or {}
         record = self._records.get(key)
         if record is not None and record.uid != uid:
             self.remove(key)
@@ -157,12 +166,12 @@ class Records:
             self.revision += 1
         elif record.spec != spec:
             self._edit(record, spec)
-        elif record.deleting is deleting:
-            record.labels = labels or {}
+        elif record.deleting is deleting and record.labels == labels:
             return record
-        record.labels = labels or {}
+        record.labels = labels
         record.deleting = deleting
         self._weigh(record)
+        self._offer(record)
         return record
 
     def remove(self, key: InstanceKey) -> Record | None:
@@ -362,8 +371,14 @@ class Records:
         if before.ready is not verdict.ready:
             record.since = self.clock.wall()
             self._refresh(record)
+            self._offer(record)
         for listener in self._listeners:
             listener(record)
+
+    def _offer(self, record: Record) -> None:
+        if record.verdict.ready:
+            for listener in self._offer_listeners:
+                listener(record)
 
     def _count(self, verdict: Verdict, step: int) -> None:
         self.by_phase[verdict.phase] += step

@@ -46,8 +46,14 @@ class Ring:
             del self._points[bisect_left(self._points, point)]
 
     def walk(self, key: str) -> Iterator[InstanceKey]:
-        """The members that a key meets, clockwise from its own place; they come repeatedly."""
+        """The members in the order in which a key meets them, clockwise from its own place."""
         points, count = self._points, len(self._points)
         start = bisect_left(points, hash64(key), key=lambda point: point[0])
+        met: set[InstanceKey] = set()
         for step in range(count):
-            yield points[(start + step) % count][1]
+            member = points[(start + step) % count][1]
+            if member not in met:
+                yield member
+                met.add(member)
+                if len(met) * POINTS == count:
+                    return

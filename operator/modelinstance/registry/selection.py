@@ -1,6 +1,7 @@
 """Picking one of the instances that share a name.
 
-Four ways, none of which costs more than the logarithm of the pool's size:
+Four ways, none of which costs more than the logarithm of the pool's size, unless but few of it are
+admitted or have room:
 
 - weighted: at random, with the chance of the weight;
 - round robin: by turns, as often as the weight says (stride scheduling, Waldspurger 1995);
@@ -17,7 +18,7 @@ from bisect import bisect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import accumulate
+from itertools import accumulate, chain
 from random import Random
 
 from modelinstance.registry.instance import InstanceKey
@@ -68,16 +69,17 @@ class Pool:
     """
 
     __slots__ = (
-        "_cumulative", "_members", "_pickable", "_picks", "_ring", "_since_report", "_turn",
-        "_turns", "_window", "_window_total",
+        "_cumulative", "_members", "_pace", "_pickable", "_picks", "_ring", "_since_report",
+        "_turn", "_turns", "_window", "_window_total",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self._members: dict[InstanceKey, Record] = {}
         self._pickable: list[Record] = []
         self._cumulative: list[float] | None = None
-        self._turns: list[tuple[float, InstanceKey, Record]] | None = None
+        self._turns: list[tuple[float, int, Record]] | None = None
         self._turn: dict[InstanceKey, float] = {}
+        self._pace = 0.0
         self._ring: Ring | None = None
         self._picks: dict[InstanceKey, int] = {}
         self._since_report: dict[InstanceKey, int] = {}
@@ -165,19 +167,23 @@ class Pool:
     def _next_in_turn(self, admits: Admits | None) -> Record | None:
         """The one whose turn it is; its next turn comes the sooner the greater its weight.
 
-        Who comes new, or again, starts from where the others are.
+        Who comes new, comes again or was not admitted for long joins where the others are, and
+        nobody has to wait for longer than the weight of now says.
         """
+        pace = self._pace
         if self._turns is None:
-            turn = self._turn
-            now = min((turn[r.key] for r in self._pickable if r.key in turn), default=0.0)
-            self._turns = [(max(turn.get(r.key, now), now), r.key, r) for r in self._pickable]
+            self._turns = [
+                (min(self._turn.get(r.key, pace), pace + 1.0 / r.spec.weight), number, r)
+                for number, r in enumerate(self._pickable)
+            ]
             heapq.heapify(self._turns)
         passed, picked = [], None
         while self._turns and picked is None:
             entry = heapq.heappop(self._turns)
             if admits is None or admits(entry[2]):
-                picked = entry[2]
-                entry = (entry[0] + 1.0 / picked.spec.weight, entry[1], picked)
+                turn, number, picked = entry
+                self._pace = max(pace, turn)
+                entry = (max(turn + 1.0 / picked.spec.weight, self._pace), number, picked)
                 self._turn[picked.key] = entry[0]
             passed.append(entry)
         for entry in passed:
@@ -185,16 +191,18 @@ class Pool:
         return picked
 
     def _less_loaded(self, random: Random, admits: Admits | None) -> Record | None:
-        pickable = self._pickable
-        if admits is not None:
-            pickable = [record for record in pickable if admits(record)]
-        if len(pickable) <= 1:
-            return pickable[0] if pickable else None
-        one = int(random.random() * len(pickable))
-        other = int(random.random() * (len(pickable) - 1))
-        other += other >= one
-        first, second = pickable[one], pickable[other]
-        return first if self._load(first) <= self._load(second) else second
+        pickable, first = self._pickable, None
+        for _ in range(TRIES):
+            record = pickable[int(random.random() * len(pickable))]
+            if record is first or (admits is not None and not admits(record)):
+                continue
+            if first is not None:
+                return first if self._load(first) <= self._load(record) else record
+            first = record
+        left = [record for record in pickable if admits is None or admits(record)]
+        if len(left) < 2:
+            return left[0] if left else None
+        return min(random.sample(left, 2), key=self._load)
 
     def _load(self, record: Record) -> float:
         """Requests for each unit of weight, those that were sent there since counted in."""
@@ -204,18 +212,31 @@ class Pool:
         return (record.load.requests + sent) / record.spec.weight
 
     def _stay(self, key: str, admits: Admits | None) -> Record | None:
+        """The first that the key meets and that has room.
+
+        Where only some are admitted and their share of all picks is used up, what counts is their
+        share of what the admitted got.
+        """
         if self._ring is None:
             self._ring = Ring(self._members)
-        total_weight = self._cumulative[-1] if self._cumulative else 1.0
-        fallback: Record | None = None
-        for member in self._ring.walk(key):
-            record = self._members[member]
-            if not record.verdict.ready or record.spec.weight <= 0:
-                continue
-            if admits is not None and not admits(record):
-                continue
-            share = (self._window_total + 1) * record.spec.weight / total_weight
-            if self._picks.get(member, 0) < BOUND * share + SLACK:
-                return record
-            fallback = fallback or record
-        return fallback
+        met = (
+            record
+            for record in map(self._members.__getitem__, self._ring.walk(key))
+            if record.verdict.ready
+            and record.spec.weight > 0
+            and (admits is None or admits(record))
+        )
+        home = next(met, None)
+        picks, weight = self._window_total, self._cumulative[-1] if self._cumulative else 0.0
+        if home is None or self._has_room(home, picks, weight):
+            return home
+        if admits is not None:
+            admitted = [record for record in self._pickable if admits(record)]
+            picks = sum(self._picks.get(record.key, 0) for record in admitted)
+            weight = sum(record.spec.weight for record in admitted)
+        return next((r for r in chain((home,), met) if self._has_room(r, picks, weight)), home)
+
+    def _has_room(self, record: Record, picks: int, weight: float) -> bool:
+        """Whether it may get one more of so many picks that instances of that weight got."""
+        share = (picks + 1) * record.spec.weight / weight
+        return self._picks.get(record.key, 0) < BOUND * share + SLACK
