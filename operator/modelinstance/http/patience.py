@@ -18,6 +18,8 @@ from modelinstance.http.problems import MEDIA_TYPE, response
 READ_SECONDS = 10.0
 MAX_HEAD_BYTES = 32 * 1024
 MAX_BODY_BYTES = 1024 * 1024
+LINGER_SECONDS = 1.0
+"""How long a refused client has to read why."""
 
 
 class ImpatientProtocol(HttpToolsProtocol):
@@ -30,6 +32,8 @@ class ImpatientProtocol(HttpToolsProtocol):
         self._unfinished_bytes = 0
         self._body_bytes = 0
         self._in_head = True
+        self._completed = False
+        self._refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client connects: its first request is awaited."""
@@ -42,11 +46,12 @@ class ImpatientProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Some bytes come in; what comes before the end of a head belongs to it."""
-        if self.transport.is_closing():
+        """Some bytes come in; what ends no request and no head belongs to an unfinished head."""
+        if self._refused or self.transport.is_closing():
             return
+        self._completed = False
         super().data_received(data)
-        if self._in_head:
+        if self._in_head and not self._completed:
             self._unfinished_bytes += len(data)
             if self._unfinished_bytes > MAX_HEAD_BYTES:
                 self._refuse_head()
@@ -76,7 +81,7 @@ class ImpatientProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head of a request is there."""
         self._in_head = False
-        if self.transport.is_closing():
+        if self._refused:
             return
         for name, value in self.headers:
             if name == b"content-length" and int(value) > MAX_BODY_BYTES:
@@ -89,15 +94,15 @@ class ImpatientProtocol(HttpToolsProtocol):
         self._body_bytes += len(body)
         if self._body_bytes > MAX_BODY_BYTES:
             self._refuse_body()
-        elif not self.transport.is_closing():
+        elif not self._refused:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """A request is there in whole."""
         self._stop_waiting()
         self._unfinished_bytes = 0
-        self._in_head = True
-        if not self.transport.is_closing():
+        self._in_head = self._completed = True
+        if not self._refused:
             super().on_message_complete()
 
     def _await_request(self) -> None:
@@ -128,9 +133,15 @@ class ImpatientProtocol(HttpToolsProtocol):
         )
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        """Answer, if no answer has begun, and close."""
-        if self.transport.is_closing():
+        """Answer, if no answer has begun, and close.
+
+        What the client still sends is dropped for a moment: closed at once, the connection would
+        be reset, and the answer lost with it.
+        """
+        if self._refused or self.transport.is_closing():
             return
+        self._refused = True
+        self._stop_waiting()
         if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:
             body = bytes(response(status, detail).body)
             self.transport.write(
@@ -138,4 +149,6 @@ class ImpatientProtocol(HttpToolsProtocol):
                 f"content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode()
                 + body
             )
-        self.transport.close()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._deadline = self.loop.call_later(LINGER_SECONDS, self.transport.close)
