@@ -17,6 +17,7 @@ from modelinstance.cluster.listing import Lister
 from modelinstance.cluster.supervisor import Supervisor
 from modelinstance.desk import Desk
 from modelinstance.http.endpoint import create_app
+from modelinstance.http.patience import ImpatientProtocol
 from modelinstance.metrics.exposition import exposition
 from modelinstance.registry import EmbeddedModelRegistry
 from modelinstance.settings import Settings
@@ -67,6 +68,7 @@ class Operator:
         server = Server(
             uvicorn.Config(
                 self.http,
+                http=ImpatientProtocol,
                 log_config=None,
                 access_log=False,
                 lifespan="off",

@@ -115,13 +115,14 @@ def put(
     namespace: str = "prod",
     uid: str | None = None,
     created: float = 0.0,
+    labels: dict[str, str] | None = None,
     deleting: bool = False,
     **fields: Unpack[SpecFields],
 ) -> Record:
     """Put a record as a resource's event would."""
     return records.put(
         key(name, namespace), uid or f"uid-of-{name}", spec(**fields),
-        created=created, deleting=deleting,
+        created=created, labels=labels, deleting=deleting,
     )  # fmt: skip
 
 

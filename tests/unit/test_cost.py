@@ -5,11 +5,8 @@ Counted are the function calls that Python makes, which is the same on every mac
 
 from __future__ import annotations
 
-import gc
-import sys
 from collections.abc import Callable
 from random import Random
-from types import FrameType
 
 import pytest
 
@@ -18,27 +15,9 @@ from modelinstance.registry.mirror import Mirror
 from modelinstance.registry.records import Records
 from unit.builders import TIMEOUT, key, put, spec
 from unit.clock import FakeClock
+from unit.costs import calls_of
 
 FEW, MANY = 100, 10_000
-
-
-def calls_of(action: Callable[[], object]) -> int:
-    """How many function calls an action makes."""
-    count = 0
-
-    def profile(frame: FrameType, event: str, arg: object) -> None:
-        nonlocal count
-        count += event in {"call", "c_call"}
-
-    before = sys.getprofile()
-    gc.disable()  # its callbacks would be counted
-    sys.setprofile(profile)
-    try:
-        action()
-    finally:
-        sys.setprofile(before)
-        gc.enable()
-    return count
 
 
 def filled(others: int) -> Records:

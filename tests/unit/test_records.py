@@ -527,6 +527,32 @@ def test_the_listener_hears_of_each_change_of_a_verdict_and_of_nothing_else(
     assert changes == [("vicuna-0", Phase.HEALTHY), ("vicuna-0", Phase.UNHEALTHY)]
 
 
+def test_what_may_be_picked_anew_is_offered(records: Records, clock: FakeClock) -> None:
+    offers: list[str] = []
+    records.on_offer(lambda record: offers.append(record.key.name))
+
+    def offered() -> bool:
+        heard_of = bool(offers)
+        offers.clear()
+        return heard_of
+
+    record = put(records)
+    assert not offered()
+    records.beat(record)
+    assert offered()
+    records.beat(record)
+    put(records)
+    assert not offered()
+    put(records, weight=2.0)
+    assert offered()
+    put(records, weight=2.0, labels={"tier": "gold"})
+    assert offered()
+    live(records, clock, TIMEOUT)
+    put(records, labels={"tier": "silver"})
+    records.remove(record.key)
+    assert not offered()
+
+
 def test_the_listener_hears_of_all_whom_a_conflict_touches(records: Records) -> None:
     young = heard(records, "young", 2.0)
     changed: list[Record] = []

@@ -59,6 +59,20 @@ class InstanceList(_Answer):
     items: list[Instance] = Field(description="The instances.")
 
 
+class Model(_Answer):
+    """One model name."""
+
+    model: str = Field(description="The model that is served.")
+    instances: int = Field(description="How many instances there are.")
+    healthy: int = Field(description="How many of them may be called now.")
+
+
+class ModelList(_Answer):
+    """Models, in the order of their names."""
+
+    items: list[Model] = Field(description="The models.")
+
+
 class View(_Answer):
     """How far the answers can be trusted."""
 

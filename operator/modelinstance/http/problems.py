@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from reprlib import repr as abridged
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -66,5 +67,5 @@ def install(app: FastAPI) -> None:
     async def on_invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        given = "" if first["type"] == "missing" else f"={first.get('input')!r}"
+        given = "" if first["type"] == "missing" else f"={abridged(first.get('input'))}"
         return response(422, f"{field}{given}: {first['msg']}")

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from modelinstance.registry.health import Evidence, Life, decide, is_alive
 from modelinstance.registry.instance import Incarnation, InstanceKey, InstanceSpec, Rotation
+from modelinstance.registry.load import Load
 from modelinstance.registry.model_instance import ModelInstance
 from modelinstance.registry.timeline import Expiring
 
@@ -26,7 +27,7 @@ class Record(Expiring):
 
     __slots__ = (
         "alive", "created", "deleting", "deregistered", "handle", "key", "labels", "last_beat",
-        "last_beat_monotonic", "life", "set_by_caller", "since", "spec", "uid", "verdict",
+        "last_beat_monotonic", "life", "load", "set_by_caller", "since", "spec", "uid", "verdict",
     )  # fmt: skip
 
     def __init__(
@@ -38,6 +39,7 @@ class Record(Expiring):
         self.spec = spec
         self.created = created
         self.labels: dict[str, str] = {}
+        self.load: Load | None = None
         self.life = Life.UNHEARD
         self.deleting = False
         self.deregistered = False

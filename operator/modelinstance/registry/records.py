@@ -18,9 +18,10 @@ from modelinstance.registry.clock import Clock, SystemClock
 from modelinstance.registry.errors import NoHealthyInstanceError
 from modelinstance.registry.health import Evidence, Life, Verdict, decide, is_alive
 from modelinstance.registry.instance import Address, InstanceKey, InstanceSpec
+from modelinstance.registry.names import Names
 from modelinstance.registry.reasons import Phase
 from modelinstance.registry.record import Record
-from modelinstance.registry.selection import Pool
+from modelinstance.registry.selection import ANY, Pool, Wish
 from modelinstance.registry.timeline import Attendance, Timeline
 
 
@@ -60,9 +61,11 @@ class Records:
         self._records: dict[InstanceKey, Record] = {}
         self._claims: dict[Address, Claims] = {}
         self._pools: dict[str, Pool] = {}
+        self._names = Names()
         self._models: Counter[str] = Counter()
         self._ready = 0
         self._listeners: list[Listener] = []
+        self._offer_listeners: list[Listener] = []
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -98,14 +101,18 @@ class Records:
         pool = self._pools.get(name)
         return iter(pool) if pool is not None else iter(())
 
-    def select(self, name: str) -> Record:
-        """One ready record of that name, with the chance of its weight.
+    def near(self, name: str) -> list[str]:
+        """A few names that resemble one that is unknown."""
+        return self._names.near(name)
+
+    def select(self, name: str, wish: Wish = ANY) -> Record:
+        """One ready record of that name, by default with the chance of its weight.
 
         Raises `NoHealthyInstanceError` when there is none.
         """
         self.expire()
         pool = self._pools.get(name)
-        record = pool.pick(self.random) if pool is not None else None
+        record = None if pool is None else pool.pick(self.random, self.local.now, wish)
         if record is None:
             raise NoHealthyInstanceError(name, len(pool) if pool is not None else 0)
         return record
@@ -125,6 +132,13 @@ class Records:
         """Call the listener with each record whose verdict or ``alive`` has just changed."""
         self._listeners.append(listener)
 
+    def on_offer(self, listener: Listener) -> None:
+        """Call the listener with each ready record that may now be picked where it was not before.
+
+        It became ready, or it is ready and its spec or its labels have just changed.
+        """
+        self._offer_listeners.append(listener)
+
     def put(
         self,
         key: InstanceKey,
@@ -139,6 +153,7 @@ class Records:
 
         An incarnation that is new starts unheard.
         """
+        labels = labels or {}
         record = self._records.get(key)
         if record is not None and record.uid != uid:
             self.remove(key)
@@ -151,12 +166,12 @@ class Records:
             self.revision += 1
         elif record.spec != spec:
             self._edit(record, spec)
-        elif record.deleting is deleting:
-            record.labels = labels or {}
+        elif record.deleting is deleting and record.labels == labels:
             return record
-        record.labels = labels or {}
+        record.labels = labels
         record.deleting = deleting
         self._weigh(record)
+        self._offer(record)
         return record
 
     def remove(self, key: InstanceKey) -> Record | None:
@@ -269,7 +284,10 @@ class Records:
         self._claims.setdefault(record.spec.address, Claims()).add(record)
         self._models[record.spec.model_name] += 1
         for name in record.spec.names:
-            self._pools.setdefault(name, Pool()).add(record)
+            if name not in self._pools:
+                self._pools[name] = Pool()
+                self._names.add(name)
+            self._pools[name].add(record)
 
     def _leave(self, record: Record) -> None:
         self._models[record.spec.model_name] -= 1
@@ -280,6 +298,7 @@ class Records:
             pool.discard(record)
             if not pool:
                 del self._pools[name]
+                self._names.discard(name)
         claims = self._claims[record.spec.address]
         claims.discard(record)
         if claims:
@@ -352,8 +371,14 @@ class Records:
         if before.ready is not verdict.ready:
             record.since = self.clock.wall()
             self._refresh(record)
+            self._offer(record)
         for listener in self._listeners:
             listener(record)
+
+    def _offer(self, record: Record) -> None:
+        if record.verdict.ready:
+            for listener in self._offer_listeners:
+                listener(record)
 
     def _count(self, verdict: Verdict, step: int) -> None:
         self.by_phase[verdict.phase] += step

@@ -1,0 +1,39 @@
+"""The routes for the kubelet and for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+
+from fastapi import APIRouter, Response
+
+from modelinstance.http.models import Readiness
+from modelinstance.http.source import Source
+
+
+def probes(source: Source, metrics: Callable[[], tuple[bytes, str]]) -> APIRouter:
+    """The routes. ``metrics`` returns the exposition of all metrics and its media type."""
+    router = APIRouter(tags=["probes"])
+
+    @router.get("/livez")
+    async def livez() -> dict[str, str]:
+        """Whether this process answers at all."""
+        return {"status": "ok"}
+
+    @router.get("/readyz", responses={503: {"model": Readiness, "description": "Not ready"}})
+    async def readyz(response: Response) -> Readiness:
+        """Whether requests should come here: not before the first full LIST, nor during stop."""
+        readiness = Readiness.of(
+            source.view_state(), stopping=source.stopping, watching=source.tallies.watch_running
+        )
+        if not readiness.ready:
+            response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+        return readiness
+
+    @router.get("/metrics", response_class=Response)
+    async def expose_metrics() -> Response:
+        """Metrics for Prometheus."""
+        body, media_type = metrics()
+        return Response(body, headers={"Content-Type": media_type})
+
+    return router
