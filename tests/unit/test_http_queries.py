@@ -563,6 +563,8 @@ READS = ["models", "instances", "select?model=vicuna"]
         ("select?model=vicuna&wait=soon", "query.wait"),
         (f"select?model=vicuna&key={'k' * 1025}", "query.key"),
         (f"select?model=vicuna{'&exclude=a/b' * 65}", "query.exclude"),
+        ("select?model=vicuna&exclude=b", "query.exclude='b': write NAMESPACE/NAME"),
+        ("select?model=vicuna&policy=sticky", "query.key: policy=sticky needs a key"),
         ("instances?model=", "query.model"),
         (f"instances?model={'m' * 254}", "query.model"),
         ("instances?healthy=maybe", "query.healthy"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from http import HTTPStatus
 from typing import Annotated
 
@@ -125,6 +126,11 @@ def queries(source: Source) -> APIRouter:
     ) -> Instance:
         """One healthy instance of a model."""
         chosen = policy or (Policy.STICKY if key else Policy.WEIGHTED)
+        if chosen is Policy.STICKY and not key:
+            raise _bad("query.key: policy=sticky needs a key, for example the session")
+        for name in exclude or ():
+            if "/" not in name:
+                raise _bad(f"query.exclude={reprlib.repr(name)}: write NAMESPACE/NAME")
         wish = Wish(chosen, key, _without(exclude, wanted))
 
         def attempt() -> Record | None:
@@ -140,6 +146,10 @@ def queries(source: Source) -> APIRouter:
         return show(record, records.clock.monotonic())
 
     return router
+
+
+def _bad(detail: str) -> problems.ProblemError:
+    return problems.ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
 
 
 def _without(exclude: list[str] | None, wanted: Filter) -> Filter:
