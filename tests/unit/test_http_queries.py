@@ -249,7 +249,7 @@ async def test_who_has_fallen_silent_is_not_shown_as_healthy(
         ({"selector": "tier=gold"}, {"vicuna-0"}),
         ({"model": "chat", "selector": "!tier"}, {"llama-0"}),
         ({"exclude": "prod/vicuna-0"}, {"vicuna-1"}),
-        ({"exclude": ["test/vicuna-1", "test/vicuna-0", "nonsense"]}, {"vicuna-0"}),
+        ({"exclude": ["test/vicuna-1", "test/vicuna-0", "no/nonsense"]}, {"vicuna-0"}),
         ({"model": "chat", "exclude": "prod/llama-0", "namespace": "prod"}, {"vicuna-0"}),
     ],
     ids=str,
