@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 
@@ -59,10 +60,9 @@ class Desk:
         while True:
             self._news.clear()
             until = self.mirror.attend()
-            try:
-                await asyncio.wait_for(self._news.wait(), until)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(until):  # wait_for would swallow a cancellation
+                    await self._news.wait()
 
     # -- LISTs -----------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -92,10 +93,9 @@ class Lister:
                 await self._pause(min(due, 1.0))
 
     async def _pause(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._poked.wait(), seconds)
-        except TimeoutError:
-            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):  # wait_for would swallow a cancellation
+                await self._poked.wait()
 
     async def _list_once(self) -> bool:
         listing = self._desk.list_began(self._scope)
