@@ -11,7 +11,6 @@ import sys
 from typing import Any
 
 import click
-import uvloop
 
 from modelinstance.app import Operator
 from modelinstance.cluster.access import Access, AccessError
@@ -161,7 +160,7 @@ def run(
     )
     with (
         _listen(host, port) as listener,
-        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        asyncio.Runner() as runner,
     ):
         runner.run(_run(settings, listener))
 

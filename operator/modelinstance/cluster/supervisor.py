@@ -9,8 +9,6 @@ import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
-import uvloop
-
 from modelinstance import api
 from modelinstance.cluster import watch
 from modelinstance.cluster.access import Access
@@ -144,7 +142,7 @@ class _Run:
     def _work(self) -> None:
         why: str | None = None
         try:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            with asyncio.Runner() as runner:
                 runner.run(self._operate())
         except asyncio.CancelledError:
             why = "it was cancelled"
