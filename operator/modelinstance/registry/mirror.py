@@ -207,7 +207,9 @@ class Mirror:
             self._forget_versions()
         blind = self._watching and self._versions.is_blind(now, self.resync_interval)
         self._versions.saw(version)
-        view.prove_by_list(listing.began_local, listing.began_monotonic, version)
+        view.prove_by_list(
+            listing.began_local, listing.began_monotonic, version, took=now - listing.began_local
+        )
         added = changed = removed = 0
         for key, observed in objects.items():
             if observed.uid in listing.gone and not rewound:

@@ -49,6 +49,8 @@ class View:
         self.listed_version = UNKNOWN
         self.failure: str | None = None
         self._interrupted = False
+        self._late = False
+        self._slow = False
         self._proven_local = local
         self._proven_monotonic = monotonic
         self._listed_local: float | None = None
@@ -57,19 +59,32 @@ class View:
         """An event or a LIST shows that the view was current at that moment."""
         if local < self._proven_local:
             return
+        late = local - self._proven_local > self._most_wanted()
         self.timeline.now += self.uncredited(local)
-        self._interrupted = False
+        self._interrupted, self._late = False, late
         self._proven_local, self._proven_monotonic = local, monotonic
 
     def uncredited(self, local: float) -> float:
         """How far that moment is ahead of the timeline: what a proof of it would add."""
         if not self.listed or self._interrupted:
             return 0.0
-        return min(max(local - self._proven_local, 0.0), self._gap_wanted() * PATIENCE)
+        gap, most = max(local - self._proven_local, 0.0), self._most_wanted()
+        if gap <= most or self._late:
+            return min(gap, most)
+        return min(most, max(self._left() - MIN_GAP_SECONDS, 0.0))
 
-    def prove_by_list(self, local: float, monotonic: float, version: int) -> None:
-        """A LIST that began at that moment was taken in whole."""
+    def prove_by_list(
+        self, local: float, monotonic: float, version: int, *, took: float = 0.0
+    ) -> None:
+        """A LIST that began at that moment, and took so many seconds, was taken in whole.
+
+        A slow one is taken as an outage that it lasted out, unless the one before was slow as well.
+        """
+        slow = took > MIN_GAP_SECONDS * PATIENCE
+        outage, self._slow = slow and not self._slow, slow
+        self._interrupted |= outage
         self.prove(local, monotonic)
+        self._interrupted |= outage
         self.listed = True
         self.listed_version = version
         self.failure = None
@@ -94,8 +109,13 @@ class View:
 
     def _gap_wanted(self) -> float:
         """Half the time to the next deadline, so that an outage is noticed well before it."""
-        deadline = self.timeline.next_deadline()
-        if deadline is None:
-            return float("inf")
-        left = max(deadline - self.timeline.now, 0.0)
+        left = self._left()
         return max(left / 2, min(left, MIN_GAP_SECONDS))
+
+    def _most_wanted(self) -> float:
+        """A gap that is longer is likely to hold an outage: the first such brings no deadline."""
+        return max(self._gap_wanted(), MIN_GAP_SECONDS) * PATIENCE
+
+    def _left(self) -> float:
+        deadline = self.timeline.next_deadline()
+        return float("inf") if deadline is None else max(deadline - self.timeline.now, 0.0)
