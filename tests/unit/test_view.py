@@ -155,3 +155,27 @@ def test_the_age_counts_all_of_a_stop_and_the_deadlines_almost_nothing_of_it(
     view.prove(1.0, stopped)
     assert view.timeline.now == 1.0
     assert view.age(stopped) == 0.0
+
+
+def test_the_first_slow_list_is_an_outage_and_lasting_slowness_is_not(
+    view: View, record: Record
+) -> None:
+    slow = MIN_GAP_SECONDS * PATIENCE + 0.1
+    view.prove_by_list(4.0, 4.0, 1, took=slow)
+    assert view.timeline.now == 0.0
+    view.prove(6.0, 6.0)
+    assert view.timeline.now == 0.0, "the gap after it holds the rest of the outage"
+    view.prove_by_list(8.0, 8.0, 1, took=slow)
+    assert view.timeline.now == 2.0
+    view.prove_by_list(9.0, 9.0, 1, took=0.1)
+    assert view.timeline.now == 3.0
+
+
+def test_the_first_late_proof_brings_no_deadline_and_lasting_lateness_does(
+    view: View, record: Record
+) -> None:
+    view.timeline.now = LEFT - 1.5
+    view.prove(500.0, 500.0)
+    assert view.timeline.now < LEFT
+    view.prove(1000.0, 1000.0)
+    assert view.timeline.now >= LEFT
