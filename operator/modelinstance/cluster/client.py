@@ -125,6 +125,28 @@ class ClusterClient:
         """See whether a resource can be listed; raises `ClusterError` if not."""
         await self._call(f"LIST {plural}", "list", plural, namespace, limit=1)
 
+    async def discover(self) -> frozenset[str]:
+        """The names of the resources that discovery tells of; it lags behind the CRDs."""
+        what = f"discovery of {api.API_VERSION}"
+        groups = await self._send(
+            what,
+            lambda opened: client.ApisApi(opened).get_api_versions(
+                _request_timeout=LIST_TIMEOUT_SECONDS
+            ),
+        )
+        if not any(
+            group.name == api.GROUP and any(v.version == api.VERSION for v in group.versions)
+            for group in groups.groups
+        ):
+            return frozenset()
+        found = await self._send(
+            what,
+            lambda opened: client.CustomObjectsApi(opened).get_api_resources(
+                api.GROUP, api.VERSION, _request_timeout=LIST_TIMEOUT_SECONDS
+            ),
+        )
+        return frozenset(resource.name for resource in found.resources)
+
     async def get(self, key: InstanceKey) -> RawObject:
         """One ModelInstance."""
         return await self._call(
@@ -176,12 +198,25 @@ class ClusterClient:
         options |= {"group": api.GROUP, "version": api.VERSION, "plural": plural}
         if namespace:
             options["namespace"] = namespace
+        answer: RawObject = await self._send(
+            what,
+            lambda opened: self._method(opened, verb, namespace)(
+                **options, _request_timeout=timeout
+            ),
+            timeout,
+        )
+        return answer
+
+    async def _send(
+        self,
+        what: str,
+        request: Callable[[client.ApiClient], Awaitable[Any]],
+        timeout: float = LIST_TIMEOUT_SECONDS,  # noqa: ASYNC109 - the client's own time-out
+    ) -> Any:
         try:
             async with self._connected() as session:
                 try:
-                    answer: RawObject = await self._method(session, verb, namespace)(
-                        **options, _request_timeout=timeout
-                    )
+                    return await request(session.client)
                 except client.ApiException as error:
                     if error.status == UNAUTHORIZED:
                         self._retire(session)
@@ -195,13 +230,12 @@ class ClusterClient:
             raise ClusterError(what, f"no answer within {timeout:g} s") from error
         except (aiohttp.ClientError, OSError, AccessError) as error:
             raise ClusterError(what, str(error) or type(error).__name__) from error
-        return answer
 
     @staticmethod
     def _method(
-        session: _Session, verb: str, namespace: str
+        opened: client.ApiClient, verb: str, namespace: str
     ) -> Callable[..., Awaitable[RawObject]]:
-        objects = client.CustomObjectsApi(session.client)
+        objects = client.CustomObjectsApi(opened)
         methods: dict[str, Callable[..., Awaitable[RawObject]]] = {
             "list": objects.list_namespaced_custom_object
             if namespace

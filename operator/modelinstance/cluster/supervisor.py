@@ -22,6 +22,7 @@ MAX_BACKOFF_SECONDS = 30.0
 LASTING_SECONDS = 60.0
 """A run that lasted this long was a good one: the next failure starts from a short backoff."""
 JOIN_SECONDS = 8.0
+NEEDED = frozenset({api.MODEL_INSTANCES, api.INSTANCE_REGISTRIES})
 
 ResultT = TypeVar("ResultT")
 
@@ -82,15 +83,25 @@ class Supervisor:
             await asyncio.sleep(backoff)
             backoff = min(backoff * 2, MAX_BACKOFF_SECONDS)
 
+    async def _look_for_resources(self, client: ClusterClient) -> None:
+        for scope in self._watched or [""]:
+            await client.probe(api.MODEL_INSTANCES, scope)
+            await client.probe(api.INSTANCE_REGISTRIES, scope)
+        missing = NEEDED - await client.discover()
+        if missing:
+            what = f"discovery of {api.API_VERSION}"
+            raise ClusterError(what, f"it does not tell of {', '.join(sorted(missing))} yet")
+
     async def _wait_for_resources(self) -> None:
-        """kopf gives up on a resource that is not there when it starts: see to it first."""
+        """kopf gives up on a resource that it does not find when it starts: see to it first.
+
+        It goes by discovery, which may lag behind the CRDs for seconds.
+        """
         client, said = ClusterClient(self._access), None
         try:
             while True:
                 try:
-                    for scope in self._watched or [""]:
-                        await client.probe(api.MODEL_INSTANCES, scope)
-                        await client.probe(api.INSTANCE_REGISTRIES, scope)
+                    await self._look_for_resources(client)
                 except ClusterError as error:
                     hint = "; are the CRDs installed?" if error.status == NOT_FOUND else ""
                     if str(error) != said:
