@@ -83,9 +83,9 @@ class Lister:
         failures = 0
         while True:
             self._poked.clear()
-            failures = 0 if await self._list_once() else failures + 1
-            if self._registry_namespace is not None:
-                await self._look_after_registry(self._registry_namespace)
+            listed = await self._list_once()
+            looked = await self._look_after_registry()
+            failures = 0 if listed and looked else failures + 1
             if failures:
                 await self._pause(min(0.5 * 2.0 ** (failures - 1), MAX_RETRY_SECONDS))
                 continue
@@ -130,16 +130,19 @@ class Lister:
                 return listed
         raise ClusterError(f"LIST {api.MODEL_INSTANCES}", "its pages expired three times", GONE)
 
-    async def _look_after_registry(self, namespace: str) -> None:
+    async def _look_after_registry(self) -> bool:
         """Read the InstanceRegistry, or create it; instances do not wait for it."""
+        if self._registry_namespace is None:
+            return True
         try:
-            self._desk.registry_listed(await self._find_registry(namespace))
+            self._desk.registry_listed(await self._find_registry(self._registry_namespace))
         except (ClusterError, UnreadableError) as error:
             if str(error) != self._complaint:
                 logger.warning("%s", error)
             self._complaint = str(error)
-        else:
-            self._complaint = ""
+            return False
+        self._complaint = ""
+        return True
 
     async def _find_registry(self, namespace: str) -> RegistryObject:
         async for items, _ in self._client.list_pages(
