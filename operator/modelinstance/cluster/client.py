@@ -27,6 +27,7 @@ WRITE_TIMEOUT_SECONDS = 3.0
 
 GONE, CONFLICT, NOT_FOUND, FORBIDDEN, UNAUTHORIZED = 410, 409, 404, 403, 401
 APPLY = "application/apply-patch+yaml"
+NO_API_SERVER = "the answer is not one of an API server"
 
 
 class ClusterError(Exception):
@@ -116,7 +117,7 @@ class ClusterClient:
                 items, version = page["items"], int(page["metadata"]["resourceVersion"])
                 token = page["metadata"].get("continue")
             except (LookupError, TypeError, ValueError) as error:
-                raise ClusterError(what, "the answer is not one of an API server") from error
+                raise ClusterError(what, NO_API_SERVER) from error
             yield items, version
             if not token:
                 return
@@ -228,6 +229,8 @@ class ClusterClient:
             raise ClusterError(what, _explain(error), error.status, _wait(error)) from error
         except TimeoutError as error:
             raise ClusterError(what, f"no answer within {timeout:g} s") from error
+        except ValueError as error:  # kubernetes_asyncio's models refuse what does not fit them
+            raise ClusterError(what, NO_API_SERVER) from error
         except (aiohttp.ClientError, OSError, AccessError) as error:
             raise ClusterError(what, str(error) or type(error).__name__) from error
 
