@@ -6,6 +6,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCH_VENV := .venv-bench
+BENCH_STAMP := $(BENCH_VENV)/.installed
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade --quiet \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 export PYTHONPATH := tools
@@ -59,11 +61,18 @@ lock: $(STAMP) ## Pin the dependencies anew, with hashes
 	$(COMPILE) pyproject.toml -o requirements/runtime.txt
 	$(COMPILE) pyproject.toml --group dev -o requirements/dev.txt
 	$(COMPILE) --group build -o requirements/build.txt
+	$(COMPILE) benchmarks/peers/requirements.in --constraint requirements/runtime.txt --excludes benchmarks/peers/excludes.txt -o requirements/bench.txt
+
+$(BENCH_STAMP): requirements/bench.txt
+	@echo "==> Installing what the endpoint is compared with into $(BENCH_VENV) (about half a minute the first time)"
+	@$(PYTHON) -m venv --clear $(BENCH_VENV)
+	@$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/bench.txt
+	@touch $@
 
 .PHONY: bench
-bench: binaries ## Run one benchmark, for example NAME=registry_costs
+bench: $(STAMP) $(if $(filter endpoint_%,$(NAME)),$(BENCH_STAMP),binaries) ## Run one benchmark, for example NAME=registry_costs
 	@PYTHONPATH=tools:tests $(BIN)/python benchmarks/$(NAME).py $(ARGS)
 
 .PHONY: clean
 clean: ## Remove what was made in the repository (the cached binaries stay)
-	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

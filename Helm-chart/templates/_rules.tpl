@@ -8,6 +8,9 @@
   - get
   - list
   - watch
+  - create
+  - patch
+  - delete
 - apiGroups:
   - modelinstance.dev
   resources:

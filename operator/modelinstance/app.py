@@ -1,4 +1,4 @@
-"""The composition root: what the operator is made of, and in which order it starts and stops."""
+"""The composition root: what the programs are made of, and in which order they start and stop."""
 
 from __future__ import annotations
 
@@ -7,29 +7,35 @@ import contextlib
 import gc
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from typing import Any
 
 import uvicorn
 
-from modelinstance.cluster.access import Access
+from modelinstance.cluster.access import Access as ClusterAccess
 from modelinstance.cluster.client import ClusterClient
 from modelinstance.cluster.listing import Lister
+from modelinstance.cluster.registration import RegistrationWriter
 from modelinstance.cluster.supervisor import Supervisor
 from modelinstance.desk import Desk
-from modelinstance.http.endpoint import create_app
-from modelinstance.http.patience import ImpatientProtocol
+from modelinstance.http.access import Access
+from modelinstance.http.endpoint import Endpoint
 from modelinstance.metrics.exposition import exposition
 from modelinstance.registry import EmbeddedModelRegistry
 from modelinstance.settings import Settings
+from modelinstance.standalone import StandaloneDesk
 
 logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = 2
 """How long open HTTP requests may take during stop."""
 
+Follower = tuple[str, Coroutine[Any, Any, None]]
+"""What runs beside the endpoint until the stop, by a name."""
+
 
 class Server(uvicorn.Server):
-    """uvicorn without signal handlers: the operator has its own."""
+    """uvicorn without signal handlers: the programs have their own."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -40,15 +46,15 @@ class Server(uvicorn.Server):
 class Operator:
     """The operator of one cluster. Make it inside of the event loop that is to own the registry."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, access: Access) -> None:
         self.registry = EmbeddedModelRegistry(
             heartbeat_interval_secs=0,
             heartbeat_timeout_secs=settings.heartbeat_timeout_with(None),
         )
-        self.desk = Desk(self.registry, settings)
-        access = Access(settings.kubeconfig)
+        cluster = ClusterAccess(settings.kubeconfig)
         namespace = settings.operator_namespace
-        self._client = ClusterClient(access)
+        self._client = ClusterClient(cluster)
+        self.desk = Desk(self.registry, settings, RegistrationWriter(self._client))
         self._listers = [
             Lister(
                 self._client,
@@ -58,48 +64,110 @@ class Operator:
             )
             for position, scope in enumerate(self.desk.mirror.views)
         ]
-        self._supervisor = Supervisor(access, self.desk, settings.namespaces, namespace)
+        self._supervisor = Supervisor(cluster, self.desk, settings.namespaces, namespace)
         self.desk.listers = self._listers
         self.desk.supervisor = self._supervisor
-        self.http = create_app(self.desk, exposition(self.desk.mirror, self.desk.tallies))
+        metrics = exposition(self.desk, self.desk.mirror)
+        self.endpoint = Endpoint(self.desk, metrics, access)
 
     async def run(self, listener: socket.socket, stop: asyncio.Event) -> None:
         """Serve on a listening socket, and follow the cluster, until ``stop`` is set."""
-        server = Server(
-            uvicorn.Config(
-                self.http,
-                http=ImpatientProtocol,
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                timeout_graceful_shutdown=GRACE_SECONDS,
-            )
-        )
-        stopping = asyncio.create_task(stop.wait(), name="stop")
-        serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
         settling = asyncio.create_task(self._settle_down(), name="settle down")
-        followers = [
-            asyncio.create_task(self.desk.keep_time(), name="time"),
-            asyncio.create_task(self._supervisor.run(), name="supervisor"),
-            *(asyncio.create_task(lister.run(), name="lister") for lister in self._listers),
-        ]
         try:
-            done, _ = await asyncio.wait(
-                {stopping, serving, *followers}, return_when=asyncio.FIRST_COMPLETED
+            await _serve(
+                self.endpoint,
+                self.desk,
+                listener,
+                stop,
+                ("time", self.desk.keep_time()),
+                ("enrolment", self.desk.enrolment.run()),
+                ("supervisor", self._supervisor.run()),
+                *(("lister", lister.run()) for lister in self._listers),
             )
         finally:
-            self.desk.stopping = True
-            for task in (stopping, settling, *followers):
-                task.cancel()
-            await asyncio.gather(stopping, settling, *followers, return_exceptions=True)
-            server.should_exit = True
-            await asyncio.gather(serving, return_exceptions=True)
+            settling.cancel()
             await self._client.close()
-        for task in done - {stopping}:
-            task.result()
 
     async def _settle_down(self) -> None:
         """Once everything is read, spare the garbage collector the long-lived objects."""
         await self.desk.synced.wait()
         gc.collect()
         gc.freeze()
+
+
+class Standalone:
+    """The registry without a cluster. Make it inside of the event loop that is to own it.
+
+    ``remove_after`` gives the seconds after which an instance is removed that stays dead.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        *,
+        heartbeat_timeout: float,
+        default_namespace: str,
+        remove_after: float,
+    ) -> None:
+        self.registry = EmbeddedModelRegistry(
+            heartbeat_interval_secs=0, heartbeat_timeout_secs=heartbeat_timeout
+        )
+        self.desk = StandaloneDesk(
+            self.registry, default_namespace=default_namespace, remove_after=remove_after
+        )
+        self.endpoint = Endpoint(self.desk, exposition(self.desk), access)
+
+    async def run(self, listener: socket.socket, stop: asyncio.Event) -> None:
+        """Serve on a listening socket until ``stop`` is set."""
+        await _serve(
+            self.endpoint,
+            self.desk,
+            listener,
+            stop,
+            ("time", self._keep_time()),
+            ("enrolment", self.desk.enrolment.run()),
+        )
+
+    async def _keep_time(self) -> None:
+        while True:
+            until = self.registry.check()
+            await asyncio.sleep(until)
+
+
+async def _serve(
+    endpoint: Endpoint,
+    desk: Desk | StandaloneDesk,
+    listener: socket.socket,
+    stop: asyncio.Event,
+    *followers: Follower,
+) -> None:
+    """Serve, and run the followers, until ``stop`` is set or one of them fails."""
+    server = Server(
+        uvicorn.Config(
+            endpoint.app,
+            http=endpoint.protocol,  # type: ignore[arg-type]  # it takes whatever makes a protocol
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            proxy_headers=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+    )
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+    following = [asyncio.create_task(work, name=name) for name, work in followers]
+    try:
+        done, _ = await asyncio.wait(
+            {stopping, serving, *following}, return_when=asyncio.FIRST_COMPLETED
+        )
+    finally:
+        desk.stopping = True
+        endpoint.end_streams()
+        for task in (stopping, *following):
+            task.cancel()
+        await asyncio.gather(stopping, *following, return_exceptions=True)
+        server.should_exit = True
+        await asyncio.gather(serving, return_exceptions=True)
+    for task in done - {stopping}:
+        task.result()

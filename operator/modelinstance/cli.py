@@ -8,20 +8,35 @@ import re
 import signal
 import socket
 import sys
-from typing import Any
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Protocol
 
 import click
 
-from modelinstance.app import Operator
-from modelinstance.cluster.access import Access, AccessError
+from modelinstance.app import Operator, Standalone
+from modelinstance.cluster.access import Access as ClusterAccess
+from modelinstance.cluster.access import AccessError as ClusterAccessError
+from modelinstance.http.access import Access, OpenAccess, TokenAccess
 from modelinstance.settings import (
     DEFAULT_HEARTBEAT_TIMEOUT_SECONDS,
+    DEFAULT_NAMESPACE,
+    DEFAULT_REMOVE_AFTER_SECONDS,
     DEFAULT_RESYNC_INTERVAL_SECONDS,
     Settings,
 )
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+class Program(Protocol):
+    """What serves until it is told to stop."""
+
+    async def run(self, listener: socket.socket, stop: asyncio.Event) -> None:
+        """Serve on a listening socket until ``stop`` is set."""
+        ...
 
 
 class Seconds(click.ParamType[float]):
@@ -72,28 +87,62 @@ def cli() -> None:
     """A live registry of running model-serving instances, as a Kubernetes operator."""
 
 
+Command = Callable[..., None]
+
+
+def serving(command: Command) -> Command:
+    """The options of everything that serves the endpoint."""
+    options = (
+        click.option(
+            "--host", default="127.0.0.1", show_default=True,
+            envvar="MODELINSTANCE_HOST", show_envvar=True,
+            help="The IP address to serve on; 0.0.0.0 for all.",
+        ),
+        click.option(
+            "--port", default=8080, show_default=True, type=click.IntRange(0, 65535),
+            envvar="MODELINSTANCE_PORT", show_envvar=True,
+            help="The TCP port to serve on; 0 picks a free one, which the log names.",
+        ),
+        click.option(
+            "--heartbeat-timeout", type=Seconds(1, 86400),
+            envvar="MODELINSTANCE_HEARTBEAT_TIMEOUT", show_envvar=True,
+            help="After how long a silence an instance is Unhealthy that does not say itself. "
+            f"Default: {DEFAULT_HEARTBEAT_TIMEOUT_SECONDS:g}.",
+        ),
+        click.option(
+            "--remove-after", type=Seconds(1, 31536000),
+            envvar="MODELINSTANCE_REMOVE_AFTER", show_envvar=True,
+            help="After how long without a sign of life an instance is removed that came by "
+            f"registration over HTTP. Default: {DEFAULT_REMOVE_AFTER_SECONDS:g}.",
+        ),
+        click.option(
+            "--default-namespace", default=DEFAULT_NAMESPACE, show_default=True, type=Namespace(),
+            envvar="MODELINSTANCE_DEFAULT_NAMESPACE", show_envvar=True,
+            help="Where workers are enrolled that name no namespace.",
+        ),
+        click.option(
+            "--access-token-file", type=click.Path(path_type=Path),
+            envvar="MODELINSTANCE_ACCESS_TOKEN_FILE", show_envvar=True,
+            help="A file of bearer tokens, one a line, of which each request to /api/ and /metrics "
+            "must send one. It may change. Default: everyone is let in.",
+        ),
+        click.option(
+            "--log-level", default="info", show_default=True, type=click.Choice(LOG_LEVELS),
+            envvar="MODELINSTANCE_LOG_LEVEL", show_envvar=True,
+            help="The least level that is logged.",
+        ),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @cli.command(
     epilog="A flag goes before its environment variable, and that before the InstanceRegistry "
-    "object 'default' in the operator's namespace, where spec.heartbeat.timeoutSeconds and "
-    "spec.resyncIntervalSeconds can be set."
+    "object 'default' in the operator's namespace, where spec.heartbeat.timeoutSeconds, "
+    "spec.resyncIntervalSeconds and spec.registration.removeAfterSeconds can be set."
 )
-@click.option(
-    "--host",
-    default="127.0.0.1",
-    show_default=True,
-    envvar="MODELINSTANCE_HOST",
-    show_envvar=True,
-    help="The IP address to serve on; 0.0.0.0 for all.",
-)
-@click.option(
-    "--port",
-    default=8080,
-    show_default=True,
-    type=click.IntRange(0, 65535),
-    envvar="MODELINSTANCE_PORT",
-    show_envvar=True,
-    help="The TCP port to serve on; 0 picks a free one, which the log names.",
-)
+@serving
 @click.option(
     "--namespace",
     "namespaces",
@@ -113,14 +162,6 @@ def cli() -> None:
     "a cluster.",
 )
 @click.option(
-    "--heartbeat-timeout",
-    type=Seconds(1, 86400),
-    envvar="MODELINSTANCE_HEARTBEAT_TIMEOUT",
-    show_envvar=True,
-    help="After how long a silence an instance is Unhealthy whose resource does not say. "
-    f"Default: {DEFAULT_HEARTBEAT_TIMEOUT_SECONDS:g}.",
-)
-@click.option(
     "--resync-interval",
     type=Seconds(1, 3600),
     envvar="MODELINSTANCE_RESYNC_INTERVAL",
@@ -134,67 +175,130 @@ def cli() -> None:
     show_envvar=True,
     help="How to reach the cluster. Default: the pod's service account, or ~/.kube/config.",
 )
-@click.option(
-    "--log-level", default="info", show_default=True, type=click.Choice(LOG_LEVELS),
-    envvar="MODELINSTANCE_LOG_LEVEL", show_envvar=True, help="The least level that is logged.",
-)  # fmt: skip
 def run(
     *,
     host: str,
     port: int,
     namespaces: tuple[str, ...],
     operator_namespace: str | None,
+    default_namespace: str,
     heartbeat_timeout: float | None,
     resync_interval: float | None,
+    remove_after: float | None,
     kubeconfig: str | None,
+    access_token_file: Path | None,
     log_level: str,
 ) -> None:
     """Run the operator and its HTTP endpoint, in a cluster or by kubeconfig."""
     _set_up_logging(log_level)
     settings = Settings(
-        operator_namespace=operator_namespace or Access.pod_namespace() or "default",
+        operator_namespace=operator_namespace or ClusterAccess.pod_namespace() or "default",
         namespaces=tuple(dict.fromkeys(namespaces)),
+        default_namespace=default_namespace,
         kubeconfig=kubeconfig,
         heartbeat_timeout=heartbeat_timeout,
         resync_interval=resync_interval,
+        remove_after=remove_after,
     )
-    with (
-        _listen(host, port) as listener,
-        asyncio.Runner() as runner,
-    ):
-        runner.run(_run(settings, listener))
+    access = _access(access_token_file)
+
+    async def start() -> Program:
+        try:
+            await (await ClusterAccess(kubeconfig).client()).close()
+        except ClusterAccessError as error:
+            raise click.ClickException(str(error)) from error
+        return Operator(settings, access)
+
+    _serve(host, port, start)
 
 
-async def _run(settings: Settings, listener: socket.socket) -> None:
+@cli.command()
+@serving
+def serve(
+    *,
+    host: str,
+    port: int,
+    default_namespace: str,
+    heartbeat_timeout: float | None,
+    remove_after: float | None,
+    access_token_file: Path | None,
+    log_level: str,
+) -> None:
+    """Serve a registry in memory, without a cluster: for a laptop or a test."""
+    _set_up_logging(log_level)
+    access = _access(access_token_file)
+
+    async def start() -> Program:
+        return Standalone(
+            access,
+            heartbeat_timeout=heartbeat_timeout or DEFAULT_HEARTBEAT_TIMEOUT_SECONDS,
+            default_namespace=default_namespace,
+            remove_after=remove_after or DEFAULT_REMOVE_AFTER_SECONDS,
+        )
+
+    _serve(host, port, start)
+
+
+def _access(token_file: Path | None) -> Access:
+    if token_file is None:
+        return OpenAccess()
     try:
-        await (await Access(settings.kubeconfig).client()).close()
-    except AccessError as error:
-        raise click.ClickException(str(error)) from error
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    host, port = listener.getsockname()[:2]
-    logging.getLogger(__name__).info("serving on %s port %d", host, port)
-    await Operator(settings).run(listener, stop)
+        return TokenAccess(token_file)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(f"--access-token-file={token_file}: {error}") from error
+
+
+def _serve(host: str, port: int, start: Callable[[], Awaitable[Program]]) -> None:
+    """Listen, and run a program until a signal to stop."""
+
+    async def work(listener: socket.socket) -> None:
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        program = await start()
+        where, at = listener.getsockname()[:2]
+        logging.getLogger(__name__).info("serving on %s port %d", where, at)
+        await program.run(listener, stop)
+
+    with _listen(host, port) as listener, asyncio.Runner() as runner:
+        runner.run(work(listener))
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket whose connections send at once.
+
+    asyncio sees to that for sockets that it makes itself. Else a body that is written after its
+    head would wait for the client to acknowledge the head, some 40 ms.
+    """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listener = socket.create_server((host, port), family=family, backlog=2048)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:
         raise click.ClickException(
             f"cannot serve on --host={host} --port={port}: {error.strerror}; choose an address of "
             f"this machine and a free port"
         ) from error
+    return listener
+
+
+class OneLine(logging.Formatter):
+    """Keeps a message on its line: what others sent must not look like another entry."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """The entry, with control characters escaped."""
+        record.message = CONTROL.sub(lambda found: repr(found[0])[1:-1], record.message)
+        return super().formatMessage(record)
 
 
 def _set_up_logging(level: str) -> None:
-    logging.basicConfig(
-        level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
     for name in ("kopf", "uvicorn"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+    # It warns of each request that is no HTTP, which any caller may send.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     # It warns that it leaves signals alone, which is what is wanted of it.
     logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
 

@@ -8,8 +8,10 @@ import logging
 from collections.abc import Sequence
 
 from modelinstance.cluster.listing import Listed, Lister
+from modelinstance.cluster.registration import RegistrationWriter
 from modelinstance.cluster.status import WriteOutcome
 from modelinstance.cluster.supervisor import Supervisor
+from modelinstance.enrolment import ClusterEnrolment
 from modelinstance.registry import EmbeddedModelRegistry
 from modelinstance.registry.instance import InstanceKey
 from modelinstance.registry.mirror import WHOLE_CLUSTER, Listing, Mirror
@@ -23,6 +25,7 @@ from modelinstance.registry.summary import (
 )
 from modelinstance.registry.tallies import Tallies
 from modelinstance.registry.view import ViewState
+from modelinstance.registry.workers import Workers
 from modelinstance.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -34,9 +37,12 @@ class Desk:
     All of it runs in one thread. ``listers`` and ``supervisor`` are set once they exist.
     """
 
-    def __init__(self, registry: EmbeddedModelRegistry, settings: Settings) -> None:
+    def __init__(
+        self, registry: EmbeddedModelRegistry, settings: Settings, writer: RegistrationWriter
+    ) -> None:
         self.registry = registry
         self.records = registry.records
+        self.workers = Workers(registry.records)
         self.mirror = Mirror(
             registry.records,
             scopes=settings.namespaces or (WHOLE_CLUSTER,),
@@ -48,6 +54,14 @@ class Desk:
         self.synced = asyncio.Event()
         self.listers: Sequence[Lister] = ()
         self.supervisor: Supervisor | None = None
+        self.remove_after = settings.remove_after_with(None)
+        self.enrolment = ClusterEnrolment(
+            self.workers,
+            self.mirror,
+            writer,
+            default_namespace=settings.default_namespace,
+            remove_after=lambda: self.remove_after,
+        )
         self._settings = settings
         self._news = asyncio.Event()
 
@@ -176,6 +190,7 @@ class Desk:
         self.mirror.resync_interval = settings.resync_interval_with(
             home.resync_interval_seconds if home else None
         )
+        self.remove_after = settings.remove_after_with(home.remove_after_seconds if home else None)
 
     # -- statuses --------------------------------------------------------------------------------
 

@@ -10,20 +10,25 @@ from dataclasses import dataclass
 
 DEFAULT_HEARTBEAT_TIMEOUT_SECONDS = 120.0
 DEFAULT_RESYNC_INTERVAL_SECONDS = 60.0
+DEFAULT_REMOVE_AFTER_SECONDS = 3600.0
+DEFAULT_NAMESPACE = "default"
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Settings of ``modelinstance run``; ``None`` leaves one to the InstanceRegistry object.
 
-    ``namespaces`` are those whose instances are mirrored, none for all.
+    ``namespaces`` are those whose instances are mirrored, none for all. ``default_namespace`` is
+    where workers are enrolled that name none.
     """
 
     operator_namespace: str
     namespaces: tuple[str, ...] = ()
+    default_namespace: str = DEFAULT_NAMESPACE
     kubeconfig: str | None = None
     heartbeat_timeout: float | None = None
     resync_interval: float | None = None
+    remove_after: float | None = None
 
     def heartbeat_timeout_with(self, set_in_cluster: float | None) -> float:
         """The timeout in force, in seconds."""
@@ -32,3 +37,7 @@ class Settings:
     def resync_interval_with(self, set_in_cluster: float | None) -> float:
         """The resync interval in force, in seconds."""
         return self.resync_interval or set_in_cluster or DEFAULT_RESYNC_INTERVAL_SECONDS
+
+    def remove_after_with(self, set_in_cluster: float | None) -> float:
+        """For how many seconds a worker that registered may be dead before it is removed."""
+        return self.remove_after or set_in_cluster or DEFAULT_REMOVE_AFTER_SECONDS

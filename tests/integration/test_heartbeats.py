@@ -141,8 +141,10 @@ def test_no_value_of_the_annotation_is_fatal_and_each_is_counted(
     cluster: Cluster, operator: OperatorProcess
 ) -> None:
     def counts() -> dict[str, float]:
-        results = set(VALUES.values())
-        return {result: operator.metric("heartbeats_total", result=result) for result in results}
+        return {
+            result: operator.metric("heartbeats_total", channel="annotation", result=result)
+            for result in set(VALUES.values())
+        }
 
     cases = {f"case-{number}": value for number, value in enumerate(VALUES)}
     for name in cases:

@@ -50,6 +50,8 @@ def test_creation_change_and_deletion_reach_the_endpoint_and_the_status(
         "healthy": False,
         "reason": "AwaitingFirstHeartbeat",
         "message": shown["message"],
+        "incarnation": shown["incarnation"],
+        "load": None,
         "heartbeatAgeSeconds": None,
     }
     eventually(lambda: cluster.get("a").get("status", {}).get("address") == shown["address"])

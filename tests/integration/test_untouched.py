@@ -9,7 +9,7 @@ import pytest
 
 from support.cluster import HOME, Cluster
 from support.operator_process import OperatorProcess, Start
-from support.waiting import eventually
+from support.waiting import eventually, stays
 
 MANAGER = "modelinstance-operator"
 
@@ -27,7 +27,7 @@ def test_of_a_users_object_nothing_but_the_status_is_ever_written(
     cluster: Cluster, start_operator: Start
 ) -> None:
     mark = cluster.audit_mark()
-    start_operator(cluster)
+    operator = start_operator(cluster, "--remove-after=1")
     manifest = cluster.manifest("a", timeout=2)
     manifest["metadata"]["labels"] = {"tier": "gold"}
     manifest["metadata"]["annotations"] = {"example.com/note": "mine"}
@@ -35,6 +35,14 @@ def test_of_a_users_object_nothing_but_the_status_is_ever_written(
     cluster.beat("a")
     eventually(lambda: cluster.phase("a") == "Healthy")
     eventually(lambda: cluster.phase("a") == "Unhealthy")
+    said = {"host": "a.example", "weight": 3, "labels": {"tier": "silver"}, "aliases": ["b"]}
+    assert operator.register(200, **said)["name"] == "a"
+    eventually(lambda: cluster.phase("a") == "Healthy")
+    operator.drain("a")
+    eventually(lambda: cluster.phase("a") == "Draining")
+    operator.deregister("a")
+    eventually(lambda: cluster.phase("a") == "Unhealthy")
+    stays(lambda: cluster.phase("a") == "Unhealthy", 2)
     cluster.patch("a", {"spec": {"rotation": "Draining"}})
     eventually(lambda: cluster.phase("a") == "Draining")
 

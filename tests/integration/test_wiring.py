@@ -18,6 +18,7 @@ from modelinstance import EmbeddedModelRegistry, ModelInstance, api, cli
 from modelinstance.app import Operator
 from modelinstance.cluster.access import Access
 from modelinstance.cluster.watch import EventDesk, build_handlers, without_finalizers
+from modelinstance.http.access import OpenAccess
 from modelinstance.settings import Settings
 
 KUBECONFIG = """
@@ -33,7 +34,7 @@ contexts: [{name: here, context: {cluster: here, user: me}}]
 async def answered(operator: Operator) -> dict[str, Any]:
     """What the operator's endpoint answers for an instance that was put into its registry."""
     await operator.registry.register_instance(ModelInstance("m", "10.0.0.5", 8000))
-    transport = httpx.ASGITransport(operator.http)
+    transport = httpx.ASGITransport(operator.endpoint.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://operator") as client:
         response = await client.get("/api/v1/select", params={"model": "m"})
     assert response.status_code == 200
@@ -42,7 +43,7 @@ async def answered(operator: Operator) -> dict[str, Any]:
 
 
 async def test_the_operator_runs_the_registry_class_that_users_import() -> None:
-    operator = Operator(Settings("default", heartbeat_timeout=7))
+    operator = Operator(Settings("default", heartbeat_timeout=7), OpenAccess())
     assert type(operator.registry) is EmbeddedModelRegistry
     assert operator.registry.heartbeat_timeout_secs == 7
     assert operator.desk.mirror.records is operator.registry.records

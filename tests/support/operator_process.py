@@ -17,27 +17,31 @@ from support.waiting import eventually
 
 
 class OperatorProcess:
-    """``modelinstance run`` on a free port. ``module`` may be another one with the same command."""
+    """``modelinstance run`` on a free port; without a kubeconfig it is ``modelinstance serve``.
+
+    ``module`` may be another one with the same command.
+    """
 
     def __init__(
         self,
-        kubeconfig: Path,
+        kubeconfig: Path | None,
         log: Path,
         *flags: str,
         env: dict[str, str] | None = None,
         module: str = "modelinstance",
     ) -> None:
         self._log = log
+        self._watches = kubeconfig is not None
+        command = ["serve"]
+        if self._watches:
+            command = ["run", "--operator-namespace=modelinstance-system"]
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [
-                    sys.executable, "-m", module, "run", "--port=0",
-                    "--operator-namespace=modelinstance-system", *flags,
-                ],
-                env={**os.environ, "KUBECONFIG": str(kubeconfig), **(env or {})},
+                [sys.executable, "-m", module, *command, "--port=0", *flags],
+                env={**os.environ, "KUBECONFIG": str(kubeconfig or os.devnull), **(env or {})},
                 stdout=output,
                 stderr=output,
-            )  # fmt: skip
+            )
         self._http: httpx.Client | None = None
 
     @property
@@ -62,8 +66,8 @@ class OperatorProcess:
         return self.http.get(path, params=query)
 
     def wait_ready(self, within: float = 5) -> None:
-        """Wait until it is ready and watches."""
-        eventually(lambda: self._ready() and self.readyz()["watching"], within)
+        """Wait until it is ready, and watches if there is a cluster."""
+        eventually(lambda: self._ready() and self.readyz()["watching"] is self._watches, within)
 
     def _ready(self) -> bool:
         assert self.process.poll() is None, self.log()
@@ -88,6 +92,40 @@ class OperatorProcess:
         """The name of the instance that select gives, or None."""
         response = self.get("/api/v1/select", model=model)
         return response.json()["name"] if response.status_code == 200 else None
+
+    # -- what workers say; each with the status that is to be answered ---------------------------
+
+    def register(self, status: int = 201, **body: Any) -> dict[str, Any]:
+        """Register a worker of model m at w.example, unless the body says otherwise."""
+        body = {"model": "m", "host": "w.example", "port": 8000, **body}
+        return self._send(status, "POST", "/api/v1/instances", json=body)
+
+    def beat(self, incarnation: str, status: int = 200, **body: Any) -> dict[str, Any]:
+        """A heartbeat over HTTP."""
+        body = {"incarnation": incarnation, **body}
+        return self._send(status, "POST", "/api/v1/heartbeats", json=body)
+
+    def deregister(
+        self, name: str, namespace: str = "default", *, status: int = 200, **query: str
+    ) -> dict[str, Any]:
+        """A worker says goodbye."""
+        return self._send(status, "DELETE", f"/api/v1/instances/{namespace}/{name}", params=query)
+
+    def drain(self, name: str, namespace: str = "default") -> dict[str, Any]:
+        """Ask for no new requests."""
+        return self._send(200, "POST", f"/api/v1/instances/{namespace}/{name}/drain")
+
+    def undrain(self, name: str, namespace: str = "default") -> dict[str, Any]:
+        """Take a drain back."""
+        return self._send(200, "DELETE", f"/api/v1/instances/{namespace}/{name}/drain")
+
+    def _send(self, status: int, method: str, path: str, **options: Any) -> dict[str, Any]:
+        response = self.http.request(method, path, **options)
+        assert response.status_code == status, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    # -- how it fares ----------------------------------------------------------------------------
 
     def metric(self, name: str, **labels: str) -> float:
         """The value of one metric; raises LookupError for an unknown one."""

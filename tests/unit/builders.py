@@ -19,9 +19,10 @@ from modelinstance.registry.observed import ConditionSeen, Observed, Reported
 from modelinstance.registry.reasons import Phase, Reason
 from modelinstance.registry.record import Record
 from modelinstance.registry.records import Records
+from modelinstance.registry.registrations import Registration
 from modelinstance.registry.reporting import StatusWrite
 from modelinstance.registry.timeline import MAX_STEP_SECONDS
-from unit.clock import FakeClock
+from unit.clock import START, FakeClock
 
 TIMEOUT = 10.0
 """The default timeout of the records in these tests."""
@@ -56,6 +57,7 @@ class ObservedFields(TypedDict, total=False):
     labels: Mapping[str, str]
     heartbeat: str | None
     heartbeat_applied: str | None
+    registration: str | None
     deleting: bool
     reported: Reported | None
 
@@ -72,6 +74,18 @@ def observed(
     return replace(shown, **fields)
 
 
+def written(
+    registration: Registration, version: int = 1, **fields: Unpack[ObservedFields]
+) -> Observed:
+    """The resource of a registration as the API server shows it."""
+    key = registration.key
+    shown = Observed(
+        key, f"uid-of-{key.name}", version, 1, 0.0, registration.spec, registration.all_labels,
+        registration=registration.digest,
+    )  # fmt: skip
+    return replace(shown, **fields)
+
+
 def reported(
     phase: Phase,
     reason: Reason,
@@ -81,15 +95,22 @@ def reported(
     generation: int = 1,
     last_beat: datetime | None = None,
     conditions: Mapping[str, ConditionSeen] | None = None,
+    deregistered: bool = False,
+    drained: bool = False,
 ) -> Reported:
     """A status that was written for the object of `observed` unless told otherwise."""
+    said = dict(conditions or {})
+    if deregistered:
+        said["Deregistered"] = ConditionSeen(True, START, "Deregistered")
+    if drained:
+        said["Draining"] = ConditionSeen(True, START, "DrainRequested")
     return Reported(
         phase=phase.value,
         reason=reason.value,
         generation=generation,
         incarnation=Incarnation(uid, address or spec().address),
         last_beat=last_beat,
-        conditions=conditions or {},
+        conditions=said,
     )
 
 
@@ -102,7 +123,9 @@ def status_of(write: StatusWrite) -> Reported:
         incarnation=write.incarnation,
         last_beat=write.last_beat,
         conditions={
-            condition.type.value: ConditionSeen(condition.status, condition.since)
+            condition.type.value: ConditionSeen(
+                condition.status, condition.since, condition.reason.value
+            )
             for condition in write.conditions
         },
     )
@@ -121,7 +144,7 @@ def put(
 ) -> Record:
     """Put a record as a resource's event would."""
     return records.put(
-        key(name, namespace), uid or f"uid-of-{name}", spec(**fields),
+        key(name, namespace), f"uid-of-{name}" if uid is None else uid, spec(**fields),
         created=created, labels=labels, deleting=deleting,
     )  # fmt: skip
 

@@ -62,6 +62,16 @@ UNCHECKED = spec(heartbeat_required=False)
             False,
         ),
         (replace(HEARD, spec=DRAINING), Reason.DRAINING, False, True),
+        (replace(HEARD, drained=True), Reason.DRAIN_REQUESTED, False, True),
+        (replace(HEARD, drained=True, spec=UNCHECKED), Reason.DRAIN_REQUESTED, False, True),
+        (replace(HEARD, drained=True, set_by_caller=True), Reason.DRAIN_REQUESTED, False, True),
+        (replace(HEARD, drained=True, life=Life.SILENT), Reason.DRAIN_REQUESTED, False, False),
+        (replace(HEARD, drained=True, life=Life.UNHEARD), Reason.DRAIN_REQUESTED, False, False),
+        (replace(HEARD, drained=True, holder=key("other")), Reason.DRAIN_REQUESTED, False, False),
+        (replace(HEARD, drained=True, deregistered=True), Reason.DEREGISTERED, False, False),
+        (replace(HEARD, drained=True, spec=DRAINING), Reason.DRAINING, False, True),
+        (replace(HEARD, drained=True, spec=DISABLED), Reason.DISABLED, False, True),
+        (replace(HEARD, drained=True, deleting=True), Reason.DELETING, False, True),
         (replace(HEARD, spec=DISABLED), Reason.DISABLED, False, True),
         (replace(HEARD, spec=DISABLED, deregistered=True), Reason.DISABLED, False, False),
         (replace(HEARD, spec=DRAINING, life=Life.SILENT), Reason.DRAINING, False, False),
@@ -87,6 +97,7 @@ def test_the_first_check_that_answers_decides(
         (replace(HEARD, spec=DISABLED), Phase.DISABLED),
         (replace(HEARD, deleting=True), Phase.TERMINATING),
         (replace(HEARD, deregistered=True), Phase.UNHEALTHY),
+        (replace(HEARD, drained=True), Phase.DRAINING),
         (replace(HEARD, set_by_caller=True), Phase.HEALTHY),
         (replace(HEARD, set_by_caller=False), Phase.UNHEALTHY),
     ],
@@ -111,6 +122,10 @@ def test_a_holder_in_another_namespace_is_not_named() -> None:
     assert "hush" not in message
     assert "secret" not in message
     assert "another namespace" in message
+
+
+def test_a_drained_one_is_told_how_it_returns() -> None:
+    assert "taken back" in decide(replace(HEARD, drained=True)).message
 
 
 @pytest.mark.parametrize("life", [Life.UNHEARD, Life.SILENT])

@@ -13,20 +13,24 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
+from fastapi.routing import iter_route_contexts
 
-from modelinstance.http.endpoint import create_app
-from modelinstance.http.probes import probes
-from modelinstance.http.queries import queries
+from modelinstance.enrolment import LocalEnrolment
+from modelinstance.http.access import OpenAccess
+from modelinstance.http.endpoint import Endpoint
+from modelinstance.http.hot import PATHS
 from modelinstance.http.waiting import WaitingRoom
 from modelinstance.registry.errors import NoHealthyInstanceError
-from modelinstance.registry.instance import Rotation
+from modelinstance.registry.instance import Incarnation, Rotation
+from modelinstance.registry.load import Load
 from modelinstance.registry.record import Record
 from modelinstance.registry.records import Records
 from modelinstance.registry.tallies import Tallies
 from modelinstance.registry.view import ViewState
+from modelinstance.registry.workers import Workers
 from unit.builders import TIMEOUT, key, put
 from unit.clock import FakeClock
+from unit.wire import over_the_wire
 
 SOON = 0.05
 """Seconds that a request waits in vain."""
@@ -47,6 +51,12 @@ class Shown:
     stopping: bool = False
     state: ViewState = CURRENT
 
+    def __post_init__(self) -> None:
+        self.workers = Workers(self.records)
+        self.enrolment = LocalEnrolment(
+            self.workers, default_namespace="default", remove_after=3600
+        )
+
     def view_state(self) -> ViewState:
         return self.state
 
@@ -61,14 +71,27 @@ def source(records: Records) -> Shown:
 
 
 @pytest.fixture
-def app(source: Shown) -> FastAPI:
-    return create_app(source, metrics)
+def endpoint(source: Shown) -> Endpoint:
+    return Endpoint(source, metrics, OpenAccess())
 
 
 @pytest.fixture
-async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://registry") as client:
+def app(endpoint: Endpoint) -> FastAPI:
+    return endpoint.documented
+
+
+@pytest.fixture(params=["documented", "short"])
+async def client(
+    endpoint: Endpoint, request: pytest.FixtureRequest
+) -> AsyncIterator[httpx.AsyncClient]:
+    app = (
+        endpoint.documented
+        if request.param == "documented"
+        else over_the_wire(endpoint.app, endpoint.protocol)
+    )
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://registry"
+    ) as client:
         yield client
 
 
@@ -123,10 +146,10 @@ def fleet(records: Records) -> Records:
 async def test_an_instance_is_shown_with_all_that_a_router_needs(
     client: httpx.AsyncClient, records: Records, clock: FakeClock
 ) -> None:
-    heard(
+    spec = heard(
         records, host="2001:db8::1", port=8443, scheme="https", base_path="/v1", weight=0.5,
         aliases=frozenset({"small", "chat"}),
-    )  # fmt: skip
+    ).spec  # fmt: skip
     clock.advance(0.25)
     shown = await get(client, "/api/v1/instances/prod/vicuna-0")
     assert shown.pop("message")
@@ -142,6 +165,8 @@ async def test_an_instance_is_shown_with_all_that_a_router_needs(
         "phase": "Healthy",
         "healthy": True,
         "reason": "HeartbeatReceived",
+        "incarnation": Incarnation("uid-of-vicuna-0", spec.address).id,
+        "load": None,
         "heartbeatAgeSeconds": 0.25,
     }
 
@@ -155,13 +180,29 @@ async def test_an_instance_that_was_never_heard_has_no_age_of_a_heartbeat(
     assert shown["heartbeatAgeSeconds"] is None
 
 
+async def test_an_instance_is_shown_with_its_load_as_last_reported(
+    client: httpx.AsyncClient, records: Records
+) -> None:
+    record = heard(records)
+    for load in (Load(3, 1, 0.5, {"tps": 12.5}), Load(0.5, 0, None)):
+        records.set_load(record, load)
+        shown = await get(client, "/api/v1/instances/prod/vicuna-0")
+        assert shown["load"] == {
+            "running": load.running,
+            "waiting": load.waiting,
+            "kvCache": load.kv_cache,
+            "extra": load.extra,
+        }
+
+
 async def test_every_route_shows_an_instance_alike(
     client: httpx.AsyncClient, records: Records
 ) -> None:
-    heard(records)
+    records.set_load(heard(records), Load(3, 1, 0.5, {"tps": 12.5}))
     shown = await get(client, "/api/v1/instances/prod/vicuna-0")
     assert await get(client, "/api/v1/instances") == {"items": [shown]}
     assert await get(client, "/api/v1/select", model="vicuna") == shown
+    assert (await get(client, "/api/v1/instances/prod/vicuna-0/why"))["instance"] == shown
 
 
 @pytest.mark.parametrize("path", ["prod/nobody", "nowhere/vicuna-0", "PROD/vicuna-0"])
@@ -563,7 +604,7 @@ READS = ["models", "instances", "select?model=vicuna"]
         ("select?model=vicuna&wait=soon", "query.wait"),
         (f"select?model=vicuna&key={'k' * 1025}", "query.key"),
         (f"select?model=vicuna{'&exclude=a/b' * 65}", "query.exclude"),
-        ("select?model=vicuna&exclude=b", "query.exclude='b': write NAMESPACE/NAME"),
+        ("select?model=vicuna&exclude=b", "query.exclude.0='b': write NAMESPACE/NAME"),
         ("select?model=vicuna&policy=sticky", "query.key: policy=sticky needs a key"),
         ("instances?model=", "query.model"),
         (f"instances?model={'m' * 254}", "query.model"),
@@ -722,18 +763,23 @@ async def test_the_metrics_are_those_of_the_exposition(client: httpx.AsyncClient
     assert (answer.content, answer.headers["content-type"]) == metrics()
 
 
-def served(source: Shown) -> Iterator[tuple[str, str]]:
-    """Each method and path that a router of ours serves."""
-    for router in (queries(source), probes(source, metrics)):
-        for route in router.routes:
-            assert isinstance(route, APIRoute)
-            yield from ((method.lower(), route.path) for method in route.methods or ())
+OF_THE_DOCUMENT = {"/openapi.json", "/docs", "/docs/oauth2-redirect"}
+"""Routes that show the document, and are not in it."""
 
 
-async def test_the_document_holds_every_route(client: httpx.AsyncClient, source: Shown) -> None:
+def served(app: FastAPI) -> Iterator[tuple[str, str]]:
+    """Each method and path that is served, whether or not it is to be documented."""
+    for route in iter_route_contexts(app.routes):
+        assert route.path is not None
+        if route.path not in OF_THE_DOCUMENT:
+            yield from ((method, route.path) for method in route.methods or ())
+
+
+async def test_the_document_holds_every_route(client: httpx.AsyncClient, app: FastAPI) -> None:
     paths = (await get(client, "/openapi.json"))["paths"]
-    documented = {(method, path) for path, item in paths.items() for method in item}
-    assert documented == set(served(source))
+    documented = {(method.upper(), path) for path, item in paths.items() for method in item}
+    assert documented == set(served(app))
+    assert documented >= {(method, path) for path, method in PATHS.items()}
 
 
 async def test_the_document_describes_every_operation_by_itself(
@@ -747,21 +793,41 @@ async def test_the_document_describes_every_operation_by_itself(
         assert all(parameter["description"] for parameter in operation.get("parameters", []))
 
 
+EVERYWHERE = {"400", "401", "408", "413", "431", "500"}
+"""Statuses of problems that any route may answer with."""
+ONE = "/api/v1/instances/{namespace}/{name}"
+
+
 @pytest.mark.parametrize(
-    ("path", "statuses"),
+    ("method", "path", "statuses", "problems"),
     [
-        ("/api/v1/models", {"422"}),
-        ("/api/v1/instances", {"422"}),
-        ("/api/v1/instances/{namespace}/{name}", {"404", "422"}),
-        ("/api/v1/select", {"404", "422", "503"}),
+        ("get", "/api/v1/models", {"200"}, {"422"}),
+        ("get", "/api/v1/instances", {"200"}, {"422"}),
+        ("get", ONE, {"200"}, {"404", "422"}),
+        ("get", f"{ONE}/why", {"200"}, {"404", "422"}),
+        ("get", "/api/v1/select", {"200"}, {"404", "422", "503"}),
+        ("get", "/api/v1/watch", {"200"}, {"422", "503"}),
+        (
+            "post", "/api/v1/instances", {"200", "201", "202"},
+            {"403", "409", "422", "503"},
+        ),
+        (
+            "post", "/api/v1/heartbeats", {"200"},
+            {"403", "404", "409", "410", "422", "503"},
+        ),
+        ("delete", ONE, {"200"}, {"404", "409", "422"}),
+        ("post", f"{ONE}/drain", {"200"}, {"404", "409", "422"}),
+        ("delete", f"{ONE}/drain", {"200"}, {"404", "409", "422"}),
+        ("get", "/metrics", {"200"}, set()),
     ],
-)
-async def test_the_document_shows_every_problem(
-    client: httpx.AsyncClient, path: str, statuses: set[str]
+)  # fmt: skip
+async def test_the_document_shows_every_status(
+    client: httpx.AsyncClient, method: str, path: str, statuses: set[str], problems: set[str]
 ) -> None:
-    answers = (await get(client, "/openapi.json"))["paths"][path]["get"]["responses"]
-    assert set(answers) == statuses | {"200"}
-    for status in statuses:
+    answers = (await get(client, "/openapi.json"))["paths"][path][method]["responses"]
+    problems = problems | EVERYWHERE
+    assert set(answers) == statuses | problems
+    for status in problems:
         [(media_type, content)] = answers[status]["content"].items()
         assert media_type == "application/problem+json"
         assert set(content["schema"]["properties"]) == {"type", "title", "status", "detail"}

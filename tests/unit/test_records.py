@@ -6,12 +6,13 @@ from random import Random
 
 import pytest
 
+from modelinstance.registry.census import Totals
 from modelinstance.registry.errors import NoHealthyInstanceError
 from modelinstance.registry.health import Life
-from modelinstance.registry.instance import InstanceSpec, Rotation
+from modelinstance.registry.instance import NO_UID, Incarnation, InstanceSpec, Rotation
 from modelinstance.registry.reasons import Phase, Reason
 from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records, Totals
+from modelinstance.registry.records import Records
 from modelinstance.registry.timeline import Timeline
 from unit.builders import TIMEOUT, key, live, put, spec
 from unit.clock import START, FakeClock
@@ -469,10 +470,10 @@ def test_nothing_is_left_of_a_removed_record(records: Records, clock: FakeClock)
     assert (len(records), list(records), list(records.models())) == (0, [], [])
     assert records.at(record.spec.address) is None
     assert records.totals() == Totals(0, 0, 0)
-    assert +records.by_phase == {}
+    assert records.phases() == {}
     live(records, clock, 2 * TIMEOUT)
     assert records.expiries == 0
-    assert (records._pools, records._claims) == ({}, {})
+    assert (len(records._index), records.near("vicuna")) == (0, [])
 
 
 def test_reading_an_unknown_name_adds_nothing(records: Records) -> None:
@@ -481,7 +482,7 @@ def test_reading_an_unknown_name_adds_nothing(records: Records) -> None:
         records.select("nobody")
     assert not records.has_model("nobody")
     assert records.totals().models == 0
-    assert not records._pools
+    assert len(records._index) == 0
 
 
 def test_the_error_tells_the_name_and_how_many_there_are(records: Records) -> None:
@@ -518,7 +519,7 @@ def test_the_listener_hears_of_each_change_of_a_verdict_and_of_nothing_else(
     records: Records, clock: FakeClock
 ) -> None:
     changes: list[tuple[str, Phase]] = []
-    records.on_change(lambda record: changes.append((record.key.name, record.verdict.phase)))
+    records.on_verdict(lambda record: changes.append((record.key.name, record.verdict.phase)))
     record = heard(records)
     records.beat(record)
     put(records, weight=2.0)
@@ -556,9 +557,56 @@ def test_what_may_be_picked_anew_is_offered(records: Records, clock: FakeClock) 
 def test_the_listener_hears_of_all_whom_a_conflict_touches(records: Records) -> None:
     young = heard(records, "young", 2.0)
     changed: list[Record] = []
-    records.on_change(changed.append)
+    records.on_verdict(changed.append)
     old = heard(records, "old", 1.0)
     assert changed[-2:] == [young, old] or changed[-2:] == [old, young]
+
+
+def test_a_change_of_what_is_shown_is_told_and_nothing_else_is(
+    records: Records, clock: FakeClock
+) -> None:
+    told: list[Record] = []
+    records.on_change(told.append)
+
+    def news() -> list[Record]:
+        heard_of = list(dict.fromkeys(told))
+        told.clear()
+        return heard_of
+
+    record = put(records)
+    assert news() == [record]
+    put(records)
+    assert news() == []
+    records.beat(record)
+    assert news() == [record]
+    records.beat(record)
+    assert news() == []
+    put(records, weight=2.0)
+    assert news() == [record]
+    put(records, weight=2.0, labels={"tier": "gold"})
+    assert news() == [record]
+    live(records, clock, TIMEOUT)
+    assert news() == [record]
+    successor = put(records, uid="another")
+    assert news() == [record, successor]
+    records.remove(successor.key)
+    assert news() == [successor]
+
+
+def test_whoever_hears_of_a_removal_does_not_find_the_record_any_more(records: Records) -> None:
+    record = heard(records)
+    found: list[Record | None] = []
+    records.on_change(lambda gone: found.append(records.get(gone.key)))
+    records.remove(record.key)
+    assert found == [None]
+
+
+def test_an_adoption_is_told_as_the_record_has_another_id(records: Records) -> None:
+    record = put(records, uid=NO_UID)
+    told: list[str] = []
+    records.on_change(lambda changed: told.append(changed.id))
+    records.adopt(record, "uid")
+    assert told == [Incarnation("uid", spec().address).id]
 
 
 def test_the_revision_tells_whether_an_answer_is_still_good(

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from modelinstance.registry.census import Totals
 from modelinstance.registry.errors import NoHealthyInstanceError
-from modelinstance.registry.health import Life
+from modelinstance.registry.health import Life, Verdict
 from modelinstance.registry.instance import InstanceKey, InstanceSpec, Rotation
 from modelinstance.registry.reasons import Phase
 from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records, Totals
+from modelinstance.registry.records import Records
 from unit.clock import FakeClock
 
 KEYS = [InstanceKey("a", "x"), InstanceKey("a", "y"), InstanceKey("b", "x")]
@@ -36,6 +37,9 @@ specs = st.builds(
 )
 DEFAULT = 3.0
 
+Shown = tuple[str, InstanceSpec, Verdict]
+"""What is shown of a record: its uid, its spec and its verdict."""
+
 
 @dataclass
 class Simple:
@@ -48,6 +52,7 @@ class Simple:
     life: Life = Life.UNHEARD
     deadline: float | None = None
     deregistered: bool = False
+    drained: bool = False
     deleting: bool = False
     said: bool | None = None
 
@@ -67,7 +72,9 @@ class SimpleRegistry:
         best: Simple | None = None
         best_rank: tuple[bool, bool, float, InstanceKey] | None = None
         for each in self.instances.values():
-            if each.spec.address != of.spec.address or each.deregistered or each.deleting:
+            if each.spec.address != of.spec.address or each.deleting:
+                continue
+            if each.deregistered or each.drained:
                 continue
             if each.spec.rotation is not Rotation.ACTIVE:
                 continue
@@ -85,6 +92,8 @@ class SimpleRegistry:
             return Phase(of.spec.rotation.value)
         if of.deregistered:
             return Phase.UNHEALTHY
+        if of.drained:
+            return Phase.DRAINING
         if self.holder(of) is not of:
             return Phase.CONFLICTED
         if of.said is not None:
@@ -111,11 +120,14 @@ class RecordsMachine(RuleBasedStateMachine):
         self.clock = FakeClock()
         self.records = Records(DEFAULT, clock=self.clock, random=Random(seed))
         self.simple = SimpleRegistry()
-        self.told: dict[InstanceKey, Phase] = {}
+        self.told: dict[InstanceKey, Shown] = {}
         self.records.on_change(self._note)
 
     def _note(self, record: Record) -> None:
-        self.told[record.key] = record.verdict.phase
+        if self.records.get(record.key) is record:
+            self.told[record.key] = (record.uid, record.spec, record.verdict)
+        else:
+            del self.told[record.key]
 
     @rule(
         key=keys,
@@ -130,7 +142,6 @@ class RecordsMachine(RuleBasedStateMachine):
         known = self.simple.instances.get(key)
         if known is None or known.uid != uid:
             self.simple.instances.pop(key, None)
-            self.told.pop(key, None)
             self.simple.instances[key] = Simple(key, uid, spec, created, deleting=deleting)
         else:
             self._edit(known, spec)
@@ -143,7 +154,7 @@ class RecordsMachine(RuleBasedStateMachine):
         known.spec = spec
         if before.address != spec.address:
             known.life, known.deadline = Life.UNHEARD, None
-            known.deregistered, known.said = False, None
+            known.deregistered, known.drained, known.said = False, False, None
         elif known.deadline is not None:
             known.deadline += known.timeout - timeout
 
@@ -169,7 +180,6 @@ class RecordsMachine(RuleBasedStateMachine):
         known = self.simple.instances.pop(key, None)
         removed = self.records.remove(key)
         assert (known is None) == (removed is None)
-        self.told.pop(key, None)
 
     @rule(key=keys, deregistered=st.booleans())
     def deregister(self, key: InstanceKey, deregistered: bool) -> None:
@@ -178,6 +188,14 @@ class RecordsMachine(RuleBasedStateMachine):
             return
         known.deregistered, known.said = deregistered, None
         self.records.set_deregistered(record, deregistered=deregistered)
+
+    @rule(key=keys, drained=st.booleans())
+    def drain(self, key: InstanceKey, drained: bool) -> None:
+        known, record = self.simple.instances.get(key), self.records.get(key)
+        if known is None or record is None:
+            return
+        known.drained = drained
+        self.records.set_drained(record, drained=drained)
 
     @rule(key=keys, healthy=st.booleans())
     def say(self, key: InstanceKey, healthy: bool) -> None:
@@ -214,8 +232,10 @@ class RecordsMachine(RuleBasedStateMachine):
             len(instances),
             sum(self.simple.ready(each) for each in instances),
         )
-        phases = Counter(self.simple.phase(each) for each in instances)
-        assert +self.records.by_phase == phases
+        phases: dict[str, Counter[Phase]] = {}
+        for each in instances:
+            phases.setdefault(each.spec.model_name, Counter())[self.simple.phase(each)] += 1
+        assert {model: +counts for model, counts in self.records.phases().items()} == phases
 
     @invariant()
     def an_address_has_at_most_one_ready_record_and_it_is_found_there(self) -> None:
@@ -245,11 +265,10 @@ class RecordsMachine(RuleBasedStateMachine):
                 assert caught.value.listed == len(carriers)
 
     @invariant()
-    def the_listener_was_told_the_latest(self) -> None:
-        for key, phase in self.told.items():
-            record = self.records.get(key)
-            assert record is not None
-            assert record.verdict.phase is phase
+    def the_listener_knows_all_that_is_shown(self) -> None:
+        assert self.told == {
+            record.key: (record.uid, record.spec, record.verdict) for record in self.records
+        }
 
 
 RecordsMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=40)

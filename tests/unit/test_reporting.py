@@ -19,7 +19,7 @@ from modelinstance.registry.reporting import (
     compose,
     is_current,
 )
-from unit.builders import key, live, put, reported, spec
+from unit.builders import key, live, put, reported, spec, status_of
 from unit.clock import START, FakeClock
 
 HEALTHY = reported(Phase.HEALTHY, Reason.HEARTBEAT_RECEIVED)
@@ -127,6 +127,115 @@ def test_a_conflict_is_a_condition_of_its_own(records: Records, record: Record) 
         conditions={"Conflicted": ConditionSeen(True, START)},
     )
     assert composed(loser, 8, 2, seen, later).conditions[1].since == START
+
+
+GOODBYE = ConditionSeen(True, START, "Deregistered")
+DRAIN = ConditionSeen(True, START, "DrainRequested")
+OWN_DRAIN = ConditionSeen(True, START, "Draining")
+
+STANDING = {
+    Rotation.DISABLED: reported(Phase.DISABLED, Reason.DISABLED),
+    Rotation.DRAINING: reported(
+        Phase.DRAINING, Reason.DRAINING, conditions={"Draining": OWN_DRAIN}
+    ),
+}
+"""The status of who was taken out of rotation, whatever is said over HTTP."""
+
+
+@pytest.mark.parametrize("rotation", STANDING)
+@pytest.mark.parametrize("said", ["drain", "deregister"])
+def test_a_status_is_due_when_what_was_said_changes_no_phase(
+    records: Records, record: Record, rotation: Rotation, said: str
+) -> None:
+    put(records, rotation=rotation)
+    status = STANDING[rotation]
+    assert is_current(record, 1, status)
+    if said == "drain":
+        records.set_drained(record, drained=True)
+        noted = replace(status, conditions={"Draining": DRAIN})
+    else:
+        records.set_deregistered(record, deregistered=True)
+        noted = replace(status, conditions={**status.conditions, "Deregistered": GOODBYE})
+    assert not is_current(record, 1, status)
+    assert is_current(record, 1, noted)
+    records.set_drained(record, drained=False)
+    records.set_deregistered(record, deregistered=False)
+    assert is_current(record, 1, status)
+    assert not is_current(record, 1, noted)
+
+
+def test_a_goodbye_and_a_drain_do_not_stand_for_one_another(
+    records: Records, record: Record
+) -> None:
+    records.set_deregistered(record, deregistered=True)
+    status = reported(Phase.UNHEALTHY, Reason.DEREGISTERED, conditions={"Deregistered": GOODBYE})
+    assert is_current(record, 1, status)
+    both = replace(status, conditions={"Deregistered": GOODBYE, "Draining": DRAIN})
+    assert not is_current(record, 1, both)
+    records.set_drained(record, drained=True)
+    assert not is_current(record, 1, status)
+    assert is_current(record, 1, both)
+
+
+def test_a_condition_that_is_false_says_nothing(records: Records, record: Record) -> None:
+    records.set_deregistered(record, deregistered=True)
+    ended = {"Deregistered": replace(GOODBYE, status=False)}
+    status = reported(Phase.UNHEALTHY, Reason.DEREGISTERED, conditions=ended)
+    assert not is_current(record, 1, status)
+
+
+@pytest.mark.parametrize(
+    ("rotation", "deregistered", "drained", "conditions"),
+    [
+        (Rotation.ACTIVE, False, True, [("Draining", "DrainRequested")]),
+        (Rotation.ACTIVE, True, False, [("Deregistered", "Deregistered")]),
+        (
+            Rotation.ACTIVE, True, True,
+            [("Draining", "DrainRequested"), ("Deregistered", "Deregistered")],
+        ),
+        (Rotation.DISABLED, False, True, [("Draining", "DrainRequested")]),
+        (Rotation.DISABLED, True, False, [("Deregistered", "Deregistered")]),
+        (Rotation.DRAINING, False, True, [("Draining", "DrainRequested")]),
+        (
+            Rotation.DRAINING, True, False,
+            [("Draining", "Draining"), ("Deregistered", "Deregistered")],
+        ),
+    ],
+)  # fmt: skip
+def test_what_was_said_over_http_is_a_condition_whatever_the_phase(
+    records: Records,
+    record: Record,
+    rotation: Rotation,
+    deregistered: bool,
+    drained: bool,
+    conditions: list[tuple[str, str]],
+) -> None:
+    put(records, rotation=rotation)
+    records.set_deregistered(record, deregistered=deregistered)
+    records.set_drained(record, drained=drained)
+    ready, *others = composed(record, 7, 1, None, START).conditions
+    assert (ready.type, ready.reason) == (ConditionType.READY, record.verdict.reason)
+    assert [(each.type.value, each.reason.value) for each in others] == conditions
+    assert all(each.status and each.message for each in others)
+
+
+def test_what_was_said_keeps_its_time_and_gets_one_when_it_is_new(
+    records: Records, record: Record
+) -> None:
+    records.set_drained(record, drained=True)
+    records.set_deregistered(record, deregistered=True)
+    later = START + timedelta(seconds=9)
+    status = replace(HEALTHY, conditions={"Deregistered": GOODBYE})
+    _, drain, goodbye = composed(record, 7, 2, status, later).conditions
+    assert (drain.since, goodbye.since) == (later, START)
+
+
+def test_what_is_written_is_current_once_it_is_there(records: Records, record: Record) -> None:
+    for deregistered, drained in [(True, False), (True, True), (False, True), (False, False)]:
+        records.set_deregistered(record, deregistered=deregistered)
+        records.set_drained(record, drained=drained)
+        write = composed(record, 7, 1, None, START)
+        assert is_current(record, 1, status_of(write))
 
 
 # -- the outbox ----------------------------------------------------------------------------------

@@ -386,9 +386,10 @@ def test_turns_of_those_who_are_admitted_fit_their_weights(records: Records) -> 
 # -- least loaded ------------------------------------------------------------------------------
 
 
-def report(pool: Pool, position: int, load: Load) -> None:
+def report(pool: Pool, position: int, load: Load, *, at: float = NOW) -> None:
+    """What `Records.set_load` does, for a pool that stands alone."""
     record = member(pool, position)
-    record.load = load
+    record.load, record.loaded_at = load, at
     pool.reported(record)
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from modelinstance.registry.records import Totals
+from modelinstance.registry.census import Totals
 from modelinstance.registry.summary import (
     Mode,
     RegistryObject,
@@ -15,7 +15,7 @@ from modelinstance.registry.summary import (
 
 TOTALS = Totals(models=2, instances=5, healthy=3)
 CURRENT = Summary(generation=1, mode="Live", models=2, instances=5, healthy=3)
-SHOWN = RegistryObject("uid-1", 10, 1, None, None, None)
+SHOWN = RegistryObject("uid-1", 10, 1, None, None, None, None)
 
 
 @pytest.fixture

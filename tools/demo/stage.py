@@ -134,9 +134,21 @@ class Stage:
 
     def ask(self, path: str, **query: str) -> tuple[int, Any]:
         """What a router does: a GET on the endpoint; returns the status and the JSON."""
-        url = f"{self.url}{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
+        text = f"?{urllib.parse.urlencode(query)}" if query else ""
+        return self._request(urllib.request.Request(f"{self.url}{path}{text}"))  # noqa: S310
+
+    def tell(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """What a worker does: a request with a JSON body; returns the status and the JSON."""
+        content = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"}
+        return self._request(
+            urllib.request.Request(f"{self.url}{path}", content, headers, method=method)  # noqa: S310
+        )
+
+    @staticmethod
+    def _request(request: urllib.request.Request) -> tuple[int, Any]:
         try:
-            with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310 - loopback
+            with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310 - loopback
                 return response.status, json.load(response)
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)

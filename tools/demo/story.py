@@ -6,6 +6,7 @@ import json
 import shlex
 import signal
 import sys
+from typing import Any
 
 from demo.stage import HEARTBEAT, HOME, DemoError, Stage, Worker, wait_for
 
@@ -32,6 +33,7 @@ class Story:
         self._silence()
         self._recover()
         self._delete()
+        self._register()
         self._lose_the_api_server()
 
     def stay(self) -> None:
@@ -123,6 +125,24 @@ class Story:
         self._wait_summary(instances=2)
         self._kubectl("get", "instanceregistries", "-A")
 
+    def _register(self) -> None:
+        self._chapter("A worker without any rights in the cluster registers over HTTP")
+        worker = {"model": "mistral", "host": "10.0.0.8", "port": 8000}
+        registered = self._tell("POST", "/api/v1/instances", worker, expect=201)
+        name, beat = registered["name"], {"incarnation": registered["incarnation"]}
+        self._wait_phase(name, "Healthy")
+        self._kubectl("get", "modelinstance", name)
+        self._tell("POST", "/api/v1/heartbeats", {**beat, "load": {"running": 3}}, expect=200)
+        self._check("a router is sent to it", self._stage.selected("mistral", times=1) == {name})
+        self._tell("POST", f"/api/v1/instances/default/{name}/drain", expect=200)
+        self._check("a drain takes it out", not self._stage.selected("mistral", times=1))
+        self._tell("DELETE", f"/api/v1/instances/default/{name}", expect=200)
+        self._tell("POST", "/api/v1/heartbeats", beat, expect=410)
+        self._check("a late heartbeat does not revive it",
+                    not self._stage.selected("mistral", times=1))  # fmt: skip
+        self._kubectl("wait", "--for=condition=Deregistered", "modelinstance", name)
+        self._kubectl("get", "modelinstance", name)
+
     def _lose_the_api_server(self) -> None:
         self._chapter("The API server is killed; routers must not notice")
         self._stage.plane.kill_apiserver()
@@ -160,6 +180,17 @@ class Story:
         text = "&".join(f"{key}={value}" for key, value in query.items())
         print(f"    $ curl -s '{self._stage.url}{path}{'?' if text else ''}{text}'")
         print(_indent(json.dumps(self._stage.ask(path, **query)[1], indent=2)), flush=True)
+
+    def _tell(self, method: str, path: str, body: object = None, *, expect: int) -> Any:
+        content = ""
+        if body is not None:
+            content = f" -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))}"
+        print(f"    $ curl -s -X {method} '{self._stage.url}{path}'{content}")
+        status, answer = self._stage.tell(method, path, body)
+        print(_indent(f"HTTP {status}\n{json.dumps(answer, indent=2)}"), flush=True)
+        if status != expect:
+            raise DemoError(f"{method} {path} was answered with {status}, not {expect}")
+        return answer
 
     @staticmethod
     def _check(what: str, holds: bool) -> None:

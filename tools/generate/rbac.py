@@ -18,11 +18,14 @@ def _rule(resource: str, *verbs: str) -> dict[str, Any]:
 
 
 WATCHED = [
-    _rule(api.MODEL_INSTANCES, "get", "list", "watch"),
+    _rule(api.MODEL_INSTANCES, "get", "list", "watch", "create", "patch", "delete"),
     _rule(f"{api.MODEL_INSTANCES}/status", "patch"),
     _rule(api.INSTANCE_REGISTRIES, "list", "watch"),
 ]
-"""Wherever instances are mirrored. kopf has one scope for both resources."""
+"""Wherever instances are mirrored. kopf has one scope for both resources.
+
+Only what comes by registration over HTTP is ever created, patched or deleted.
+"""
 
 HOME = [
     _rule(api.INSTANCE_REGISTRIES, "create"),

@@ -183,8 +183,8 @@ class ModelInstanceStatus(BaseModel):
     conditions: Annotated[list[Condition], list_map("type")] = Field(
         default_factory=list,
         description=(
-            "Ready: routers may call the instance. Draining and Conflicted are there while they "
-            "are true."
+            "Ready: routers may call the instance. Draining, Deregistered and Conflicted are there "
+            "while they are true."
         ),
     )
 
@@ -230,6 +230,20 @@ class RegistryHeartbeat(BaseModel):
     )
 
 
+class RegistryRegistration(BaseModel):
+    """What holds for instances that came by registration over HTTP."""
+
+    remove_after_seconds: Optional[int] = Field(
+        None,
+        ge=1,
+        le=31536000,
+        description=(
+            "After how many seconds without a sign of life the resource of such an instance is "
+            "removed. Default: 3600."
+        ),
+    )
+
+
 class InstanceRegistrySpec(BaseModel):
     """The settings of the registry. A flag or environment variable of the operator goes first."""
 
@@ -244,6 +258,9 @@ class InstanceRegistrySpec(BaseModel):
             "How often all instances are listed anew, in seconds, to repair what a watch missed. "
             "Default: 60."
         ),
+    )
+    registration: Optional[RegistryRegistration] = Field(
+        None, description="What holds for instances that came by registration over HTTP."
     )
 
 
@@ -292,7 +309,9 @@ class InstanceRegistry(  # type: ignore[call-arg, metaclass]  # likewise
     )
 
     spec: InstanceRegistrySpec = Field(
-        default_factory=lambda: InstanceRegistrySpec(heartbeat=None, resync_interval_seconds=None),
+        default_factory=lambda: InstanceRegistrySpec(
+            heartbeat=None, resync_interval_seconds=None, registration=None
+        ),
         description="The settings of the registry.",
     )
     status: Optional[InstanceRegistryStatus] = Field(

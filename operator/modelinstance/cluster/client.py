@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ LIST_TIMEOUT_SECONDS = 10.0
 WRITE_TIMEOUT_SECONDS = 3.0
 
 GONE, CONFLICT, NOT_FOUND, FORBIDDEN, UNAUTHORIZED = 410, 409, 404, 403, 401
+TOO_MANY, SERVER_ERROR = 429, 500
 APPLY = "application/apply-patch+yaml"
 NO_API_SERVER = "the answer is not one of an API server"
 
@@ -34,15 +35,33 @@ class ClusterError(Exception):
     """A request failed.
 
     ``status`` is the HTTP status, or ``None`` when there was no answer; ``retry_after`` the seconds
-    that the API server asked to be left alone for.
+    that the API server asked to be left alone for; ``fields`` are those that it found fault with;
+    ``kind`` is what it found missing, empty where not even the resource type is known.
     """
 
     def __init__(
-        self, what: str, why: str, status: int | None = None, retry_after: float = 0.0
+        self,
+        what: str,
+        why: str,
+        status: int | None = None,
+        *,
+        retry_after: float = 0.0,
+        fields: tuple[str, ...] = (),
+        kind: str = "",
     ) -> None:
         super().__init__(f"{what}: {why}")
         self.status = status
         self.retry_after = retry_after
+        self.fields = fields
+        self.kind = kind
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same request may be granted later as it is."""
+        if self.status is None or self.status >= SERVER_ERROR:
+            return True
+        no_crd = self.status == NOT_FOUND and not self.kind
+        return no_crd or self.status in {UNAUTHORIZED, TOO_MANY}
 
 
 @dataclass(slots=True)
@@ -159,6 +178,54 @@ class ClusterClient:
             timeout=WRITE_TIMEOUT_SECONDS,
         )
 
+    async def apply(self, body: RawObject, field_manager: str) -> RawObject:
+        """Apply a ModelInstance, leaving alone the fields that others have taken over.
+
+        Their values in ``body`` are refused with 409, and they are named in the error.
+        """
+        metadata = body["metadata"]
+        path = {
+            "group": api.GROUP,
+            "version": api.VERSION,
+            "namespace": metadata["namespace"],
+            "plural": api.MODEL_INSTANCES,
+            "name": metadata["name"],
+        }
+        what = f"apply ModelInstance {metadata['namespace']}/{metadata['name']}"
+        answer = await self._send(
+            what,
+            # The generated method would throw away the answer with 201, that it was created.
+            lambda opened: opened.call_api(
+                "/apis/{group}/{version}/namespaces/{namespace}/{plural}/{name}",
+                "PATCH",
+                path,
+                [("fieldManager", field_manager)],
+                {"Accept": "application/json", "Content-Type": APPLY},
+                body=body,
+                response_types_map={200: "object", 201: "object"},
+                auth_settings=["BearerToken"],
+                _return_http_data_only=True,
+                _request_timeout=WRITE_TIMEOUT_SECONDS,
+            ),
+            WRITE_TIMEOUT_SECONDS,
+        )
+        if not isinstance(answer, dict) or "metadata" not in answer:
+            raise ClusterError(what, NO_API_SERVER)
+        return answer
+
+    async def delete(self, key: InstanceKey, uid: str, version: int) -> None:
+        """Delete a ModelInstance, on the condition that it is still that one, at that version."""
+        preconditions = {"uid": uid, "resourceVersion": str(version)}
+        await self._call(
+            f"delete ModelInstance {key}",
+            "delete",
+            api.MODEL_INSTANCES,
+            key.namespace,
+            name=key.name,
+            body={"preconditions": preconditions},
+            timeout=WRITE_TIMEOUT_SECONDS,
+        )
+
     async def apply_status(self, plural: str, body: dict[str, Any]) -> RawObject:
         """Apply a status, taking over all of its fields; returns the object as it is then."""
         metadata = body["metadata"]
@@ -226,7 +293,17 @@ class ClusterClient:
                     self._retire(session)
                     raise
         except client.ApiException as error:
-            raise ClusterError(what, _explain(error), error.status, _wait(error)) from error
+            answer = _answer(error)
+            why = f"HTTP {error.status}: {answer.get('message') or error.reason}"
+            details = answer.get("details") or {}
+            raise ClusterError(
+                what,
+                why,
+                error.status,
+                retry_after=_wait(error),
+                fields=_fields(details),
+                kind=details.get("kind", ""),
+            ) from error
         except TimeoutError as error:
             raise ClusterError(what, f"no answer within {timeout:g} s") from error
         except ValueError as error:  # kubernetes_asyncio's models refuse what does not fit them
@@ -245,6 +322,7 @@ class ClusterClient:
             else objects.list_cluster_custom_object,
             "get": objects.get_namespaced_custom_object,
             "patch_status": objects.patch_namespaced_custom_object_status,
+            "delete": objects.delete_namespaced_custom_object,
             "create": objects.create_namespaced_custom_object,
         }
         return methods[verb]
@@ -258,10 +336,15 @@ def _wait(error: client.ApiException) -> float:
         return 0.0
 
 
-def _explain(error: client.ApiException) -> str:
-    """The API server's own words where it has some."""
+def _answer(error: client.ApiException) -> Mapping[str, Any]:
+    """The Status object that the API server sent, or nothing."""
     try:
-        message = json.loads(error.body or b"")["message"]
-    except (ValueError, LookupError, TypeError):
-        message = error.reason
-    return f"HTTP {error.status}: {message}"
+        answer = json.loads(error.body or b"")
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _fields(details: Mapping[str, Any]) -> tuple[str, ...]:
+    """The fields that a Status object finds fault with."""
+    return tuple(str(cause.get("field", "")) for cause in details.get("causes") or ())

@@ -20,6 +20,7 @@ from modelinstance.registry.instance import (
     normalize_host,
 )
 from modelinstance.registry.observed import ConditionSeen, Observed, Reported
+from modelinstance.registry.registrations import Registration
 from modelinstance.registry.reporting import ConditionType, StatusWrite
 from modelinstance.registry.summary import RegistryObject, Summary, SummaryWrite
 
@@ -69,6 +70,7 @@ def _observe(key: InstanceKey, raw: RawObject) -> Observed:
         labels=metadata.get("labels") or {},
         heartbeat=annotations.get(api.HEARTBEAT_ANNOTATION),
         heartbeat_applied=_applied(annotations),
+        registration=annotations.get(api.REGISTRATION_ANNOTATION),
         deleting="deletionTimestamp" in metadata,
         reported=_reported(raw.get("status") or {}),
     )
@@ -125,7 +127,9 @@ def _reported(status: RawObject) -> Reported | None:
             ),
             last_beat=None if last_beat is None else _time(last_beat),
             conditions={
-                c["type"]: ConditionSeen(c["status"] == "True", _time(c["lastTransitionTime"]))
+                c["type"]: ConditionSeen(
+                    c["status"] == "True", _time(c["lastTransitionTime"]), c["reason"]
+                )
                 for c in status["conditions"]
             },
         )
@@ -167,6 +171,38 @@ def status_body(write: StatusWrite) -> dict[str, Any]:
     return _object("ModelInstance", metadata, status=status)
 
 
+def registration_body(registration: Registration) -> dict[str, Any]:
+    """The object to apply for a worker: what it said, and what the schema has no default for."""
+    asked, usual = registration.spec, InstanceSpec("", "", 0)
+    spec: dict[str, Any] = {
+        "modelName": asked.model_name,
+        "host": asked.host,
+        "port": asked.port,
+    }
+    if asked.scheme != usual.scheme:
+        spec["scheme"] = asked.scheme
+    if asked.base_path:
+        spec["basePath"] = asked.base_path
+    if asked.aliases:
+        spec["aliases"] = sorted(asked.aliases)
+    if asked.weight != usual.weight:
+        spec["weight"] = round(asked.weight * USUAL_WEIGHT)
+    heartbeat: dict[str, Any] = {}
+    if not asked.heartbeat_required:
+        heartbeat["required"] = False
+    if asked.heartbeat_timeout is not None:
+        heartbeat["timeoutSeconds"] = int(asked.heartbeat_timeout)
+    if heartbeat:
+        spec["heartbeat"] = heartbeat
+    metadata = {
+        "name": registration.key.name,
+        "namespace": registration.key.namespace,
+        "labels": registration.all_labels,
+        "annotations": {api.REGISTRATION_ANNOTATION: registration.digest},
+    }
+    return _object("ModelInstance", metadata, spec=spec)
+
+
 def observe_registry(raw: RawObject) -> RegistryObject:
     """An InstanceRegistry in the registry's terms. Raises `UnreadableError`."""
     metadata, status = raw["metadata"], raw.get("status") or {}
@@ -189,6 +225,7 @@ def observe_registry(raw: RawObject) -> RegistryObject:
         generation=metadata.get("generation", 0),
         timeout_seconds=spec.heartbeat.timeout_seconds if spec.heartbeat else None,
         resync_interval_seconds=spec.resync_interval_seconds,
+        remove_after_seconds=spec.registration.remove_after_seconds if spec.registration else None,
         summary=summary,
     )
 

@@ -8,15 +8,19 @@ from typing import Annotated
 
 from fastapi import Depends, Query
 
+from modelinstance.http.access import Caller, Who
 from modelinstance.http.problems import ProblemError
 from modelinstance.registry import selectors
+from modelinstance.registry.instance import InstanceKey
 from modelinstance.registry.record import Record
+from modelinstance.registry.records import Records
 
 Filter = Callable[[Record], bool] | None
 """Whether an instance is meant; ``None`` stands for all."""
 
 
-def read_filter(
+async def read_filter(
+    caller: Who,
     namespace: Annotated[
         str | None,
         Query(description="Only instances of this namespace.", min_length=1, max_length=63),
@@ -30,9 +34,10 @@ def read_filter(
         ),
     ] = None,
 ) -> Filter:
-    """The filter that a request asks for; a bad selector is a problem with status 422."""
-    if namespace is None and selector is None:
-        return None
+    """The instances that a request is about: what it asks for, as far as the caller may see it.
+
+    Raises `ProblemError` with status 422 for a bad selector.
+    """
     matches = None
     if selector is not None:
         try:
@@ -41,13 +46,31 @@ def read_filter(
             raise ProblemError(
                 HTTPStatus.UNPROCESSABLE_ENTITY, f"query.selector: {error}"
             ) from error
+    return narrowed(caller, namespace, matches)
+
+
+def narrowed(
+    caller: Caller, namespace: str | None, matches: selectors.Selector | None = None
+) -> Filter:
+    """The filter for one namespace or all, and labels, as far as a caller may see."""
+    if caller.namespaces is None and namespace is None and matches is None:
+        return None
 
     def admits(record: Record) -> bool:
         if namespace is not None and record.key.namespace != namespace:
             return False
-        return matches is None or matches(record.labels)
+        return caller.sees(record.key.namespace) and (matches is None or matches(record.labels))
 
     return admits
 
 
 Wanted = Annotated[Filter, Depends(read_filter)]
+
+
+def find(records: Records, caller: Caller, namespace: str, name: str) -> Record:
+    """One instance. Raises `ProblemError` (404) where a caller sees none of that name."""
+    records.expire()
+    record = records.get(InstanceKey(namespace, name))
+    if record is None or not caller.sees(namespace):
+        raise ProblemError(HTTPStatus.NOT_FOUND, f"there is no instance {namespace}/{name}")
+    return record

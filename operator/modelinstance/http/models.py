@@ -2,15 +2,46 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from modelinstance.registry.load import Load
 from modelinstance.registry.record import Record
 from modelinstance.registry.view import ViewState
 
 
+class BeatOutcome(StrEnum):
+    """What a heartbeat amounts to."""
+
+    ACCEPTED = "accepted"
+    REGISTERED = "registered"
+    UNKNOWN = "unknown"
+    DEREGISTERED = "deregistered"
+
+
 class _Answer(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
+
+
+class LoadReport(_Answer):
+    """What a worker has to do, as of its last report."""
+
+    running: float = Field(description="Requests that run.")
+    waiting: float = Field(description="Requests that wait.")
+    kv_cache: float | None = Field(description="The used share of the KV cache, from 0 to 1.")
+    extra: dict[str, float] = Field(description="Numbers of the worker's own choice.")
+
+    @classmethod
+    def of(cls, load: Load) -> LoadReport:
+        """The answer that describes a load."""
+        return cls(
+            running=load.running,
+            waiting=load.waiting,
+            kv_cache=load.kv_cache,
+            extra=dict(load.extra),
+        )
 
 
 class Instance(_Answer):
@@ -28,6 +59,8 @@ class Instance(_Answer):
     healthy: bool = Field(description="Whether it may be called now.")
     reason: str = Field(description="Why, in one word.")
     message: str = Field(description="Why, in a sentence.")
+    incarnation: str = Field(description="The id that heartbeats name; a new life has a new one.")
+    load: LoadReport | None = Field(description="Its load as last reported; null before that.")
     heartbeat_age_seconds: float | None = Field(
         description="Seconds since the last heartbeat that this process heard; null before that."
     )
@@ -49,8 +82,74 @@ class Instance(_Answer):
             healthy=verdict.ready,
             reason=verdict.reason,
             message=message,
+            incarnation=record.id,
+            load=None if record.load is None else LoadReport.of(record.load),
             heartbeat_age_seconds=None if beat is None else round(monotonic - beat, 3),
         )
+
+
+class RegisteredInstance(Instance):
+    """An instance that has registered."""
+
+    stored: bool = Field(
+        description="Whether its resource is written. False while the API server is away: then a "
+        "restart of the registry forgets it, unless its next heartbeat holds its registration."
+    )
+    detail: str = Field(description="Why it is not stored; empty if it is.")
+    heartbeat_timeout_seconds: float = Field(
+        description="After how many seconds without a heartbeat it is Unhealthy."
+    )
+
+
+class BeatAnswer(_Answer):
+    """What became of a heartbeat."""
+
+    incarnation: str = Field(description="The incarnation to name from now on.")
+    result: BeatOutcome = Field(
+        description="accepted; registered: it was unknown, and the registration that it held was "
+        "taken; unknown or deregistered: it changed nothing, the worker has to register."
+    )
+
+
+class BeatAnswers(_Answer):
+    """What became of several heartbeats, in their order."""
+
+    items: list[BeatAnswer] = Field(description="One for each heartbeat.")
+
+
+class Evidence(_Answer):
+    """What a verdict rests on, with ages of now."""
+
+    life: str = Field(description="What was heard: Unheard, Heard or Silent.")
+    rotation: str = Field(description="What the owner asks for.")
+    heartbeat_required: bool = Field(description="Whether it has to send heartbeats.")
+    heartbeat_timeout_seconds: float = Field(description="The silence that makes it Unhealthy.")
+    heartbeat_age_seconds: float | None = Field(description="Seconds since the last heartbeat.")
+    expires_in_seconds: float | None = Field(
+        description="Seconds of attended time until it is Unhealthy; null if nothing is to expire."
+    )
+    deleting: bool = Field(description="Whether its resource is being deleted.")
+    deregistered: bool = Field(description="Whether the worker said goodbye.")
+    drained: bool = Field(description="Whether a drain was asked for over HTTP.")
+    holder: str | None = Field(
+        description="Who holds its address instead, as NAMESPACE/NAME; null if nobody or hidden."
+    )
+
+
+class Explanation(_Answer):
+    """Why an instance is in its phase, and what would change it."""
+
+    instance: Instance = Field(description="The instance.")
+    meaning: str = Field(description="What its reason means.")
+    action: str = Field(description="What to do about it.")
+    evidence: Evidence = Field(description="What the verdict rests on.")
+
+
+class Gone(_Answer):
+    """An instance that is not there any more, or not one of those that were asked for."""
+
+    namespace: str = Field(description="The namespace of the resource.")
+    name: str = Field(description="The name of the resource.")
 
 
 class InstanceList(_Answer):

@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Response
 
+from modelinstance.http.access import Who
 from modelinstance.http.models import Readiness
 from modelinstance.http.source import Source
 
@@ -30,8 +31,17 @@ def probes(source: Source, metrics: Callable[[], tuple[bytes, str]]) -> APIRoute
             response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
         return readiness
 
-    @router.get("/metrics", response_class=Response)
-    async def expose_metrics() -> Response:
+    @router.get(
+        "/metrics",
+        response_class=Response,
+        responses={
+            200: {
+                "description": "In Prometheus' text format",
+                "content": {"text/plain": {"schema": {"type": "string"}}},
+            }
+        },
+    )
+    async def expose_metrics(_: Who) -> Response:
         """Metrics for Prometheus."""
         body, media_type = metrics()
         return Response(body, headers={"Content-Type": media_type})

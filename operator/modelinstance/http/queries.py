@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-import reprlib
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
+from pydantic import Field
 
 from modelinstance.http import problems
-from modelinstance.http.filters import Filter, Wanted
-from modelinstance.http.models import Instance, InstanceList, Model, ModelList
+from modelinstance.http.access import Who
+from modelinstance.http.bodies import EXCLUDED
+from modelinstance.http.filters import Filter, Wanted, find
+from modelinstance.http.models import (
+    Evidence,
+    Explanation,
+    Instance,
+    InstanceList,
+    Model,
+    ModelList,
+)
+from modelinstance.http.rendering import shown
 from modelinstance.http.source import Source
 from modelinstance.http.waiting import WaitingRoom
 from modelinstance.registry.errors import NoHealthyInstanceError
-from modelinstance.registry.instance import InstanceKey
+from modelinstance.registry.reasons import REASONS
 from modelinstance.registry.record import Record
 from modelinstance.registry.selection import Policy, Wish
 
@@ -33,14 +43,10 @@ Namespace = Annotated[
 Name = Annotated[str, Path(description="The name of the resource.", min_length=1, max_length=253)]
 
 
-def queries(source: Source) -> APIRouter:
+def queries(source: Source, room: WaitingRoom) -> APIRouter:
     """The routes of ``/api/v1`` that only read."""
     router = APIRouter(prefix="/api/v1", tags=["queries"])
     records, tallies = source.records, source.tallies
-    room = WaitingRoom(records)
-
-    def show(record: Record, now: float) -> Instance:
-        return Instance.of(record, message=records.explain(record), monotonic=now)
 
     @router.get("/models", responses=problems.documented(422))
     async def list_models(wanted: Wanted) -> ModelList:
@@ -69,11 +75,10 @@ def queries(source: Source) -> APIRouter:
     ) -> InstanceList:
         """The instances of all models or of one, whatever their health."""
         records.expire()
-        now = records.clock.monotonic()
         found = records if model is None else records.named(model)
         return InstanceList(
             items=[
-                show(record, now)
+                shown(records, record)
                 for record in found
                 if (healthy is None or record.verdict.ready is healthy)
                 and (wanted is None or wanted(record))
@@ -81,15 +86,37 @@ def queries(source: Source) -> APIRouter:
         )
 
     @router.get("/instances/{namespace}/{name}", responses=problems.documented(404, 422))
-    async def get_instance(namespace: Namespace, name: Name) -> Instance:
+    async def get_instance(namespace: Namespace, name: Name, caller: Who) -> Instance:
         """One instance, whatever its health."""
-        records.expire()
-        record = records.get(InstanceKey(namespace, name))
-        if record is None:
-            raise problems.ProblemError(
-                HTTPStatus.NOT_FOUND, f"there is no instance {namespace}/{name}"
-            )
-        return show(record, records.clock.monotonic())
+        return shown(records, find(records, caller, namespace, name))
+
+    @router.get("/instances/{namespace}/{name}/why", responses=problems.documented(404, 422))
+    async def explain_instance(namespace: Namespace, name: Name, caller: Who) -> Explanation:
+        """Why an instance is in its phase, and what to do about it."""
+        record = find(records, caller, namespace, name)
+        instance = shown(records, record)
+        known, deadline = records.evidence(record), record.deadline
+        holder = known.holder
+        doc = REASONS[record.verdict.reason]
+        return Explanation(
+            instance=instance,
+            meaning=doc.meaning,
+            action=doc.action,
+            evidence=Evidence(
+                life=known.life,
+                rotation=known.spec.rotation,
+                heartbeat_required=known.spec.heartbeat_required,
+                heartbeat_timeout_seconds=known.timeout,
+                heartbeat_age_seconds=instance.heartbeat_age_seconds,
+                expires_in_seconds=None
+                if deadline is None or record.timeline is None
+                else round(max(deadline - record.timeline.now, 0.0), 3),
+                deleting=known.deleting,
+                deregistered=known.deregistered,
+                drained=known.drained,
+                holder=str(holder) if holder and holder.namespace == namespace else None,
+            ),
+        )
 
     @router.get("/select", responses=problems.documented(404, 422, 503))
     async def select(
@@ -108,7 +135,7 @@ def queries(source: Source) -> APIRouter:
             ),
         ] = "",
         exclude: Annotated[
-            list[str] | None,
+            list[Annotated[str, Field(pattern=EXCLUDED)]] | None,
             Query(
                 description="Instances that are not to be picked, as NAMESPACE/NAME; repeatable.",
                 max_length=MAX_EXCLUDED,
@@ -128,9 +155,6 @@ def queries(source: Source) -> APIRouter:
         chosen = policy or (Policy.STICKY if key else Policy.WEIGHTED)
         if chosen is Policy.STICKY and not key:
             raise _bad("query.key: policy=sticky needs a key, for example the session")
-        for name in exclude or ():
-            if "/" not in name:
-                raise _bad(f"query.exclude={reprlib.repr(name)}: write NAMESPACE/NAME")
         wish = Wish(chosen, key, _without(exclude, wanted))
 
         def attempt() -> Record | None:
@@ -143,7 +167,7 @@ def queries(source: Source) -> APIRouter:
         if record is None:
             raise _nobody(source, model, wanted)
         tallies.selections["selected"] += 1
-        return show(record, records.clock.monotonic())
+        return shown(records, record)
 
     return router
 

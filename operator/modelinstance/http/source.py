@@ -1,20 +1,38 @@
-"""What the endpoint reads."""
+"""What the endpoint reads, and where it passes on what workers say."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 from modelinstance.registry.records import Records
+from modelinstance.registry.registrations import Registered, Registration
 from modelinstance.registry.tallies import Tallies
 from modelinstance.registry.view import ViewState
+from modelinstance.registry.workers import Workers
+
+
+class Enrolment(Protocol):
+    """Enrols workers. ``default_namespace`` is for those that name none."""
+
+    default_namespace: str
+
+    async def register(self, registration: Registration) -> Registered:
+        """Enrol a worker; it is taken for heard. Raises `RefusedError`."""
+        ...
 
 
 class Source(Protocol):
     """The registry, and how far it can be trusted."""
 
     records: Records
+    workers: Workers
     tallies: Tallies
     stopping: bool
+
+    @property
+    def enrolment(self) -> Enrolment:
+        """Who enrols workers."""
+        ...
 
     def view_state(self) -> ViewState:
         """How far the answers can be trusted."""

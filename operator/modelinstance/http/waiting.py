@@ -11,12 +11,16 @@ from modelinstance.registry.records import Records
 
 T = TypeVar("T")
 
+MAX_WAITING = 10_000
+"""How many requests may wait at once; more are answered as if they did not want to."""
+
 
 class WaitingRoom:
     """Wakes those who wait for a name whenever an instance of that name may be picked anew."""
 
     def __init__(self, records: Records) -> None:
         self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._number = 0
         records.on_offer(self._on_offer)
 
     def _on_offer(self, record: Record) -> None:
@@ -27,9 +31,10 @@ class WaitingRoom:
     async def until(self, name: str, attempt: Callable[[], T | None], seconds: float) -> T | None:
         """What an attempt gives, made now and after each change that may help, for some time."""
         found = attempt()
-        if found is not None or seconds <= 0:
+        if found is not None or seconds <= 0 or self._number >= MAX_WAITING:
             return found
         event = asyncio.Event()
+        self._number += 1
         self._waiting.setdefault(name, set()).add(event)
         try:
             async with asyncio.timeout(seconds):
@@ -40,6 +45,7 @@ class WaitingRoom:
         except TimeoutError:
             return None
         finally:
+            self._number -= 1
             self._waiting[name].discard(event)
             if not self._waiting[name]:
                 del self._waiting[name]

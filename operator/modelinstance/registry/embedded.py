@@ -129,7 +129,7 @@ class EmbeddedModelRegistry(ModelRegistry):
             )
         self.heartbeat_interval_secs = heartbeat_interval_secs
         self.records = Records(heartbeat_timeout_secs, clock=clock)
-        self.records.on_change(self._show)
+        self.records.on_verdict(self._show)
         self.registry: Mapping[str, InstanceList] = ModelsView(self)
         self._lock = threading.RLock()
         self._checker: asyncio.Task[None] | None = None

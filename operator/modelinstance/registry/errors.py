@@ -4,10 +4,13 @@
 
     RegistryError
     ├── NoHealthyInstanceError   (also a LookupError)
+    ├── RefusedError
     └── ImmutableFieldError      (also an AttributeError)
 """
 
 from __future__ import annotations
+
+from enum import StrEnum
 
 
 class RegistryError(Exception):
@@ -38,3 +41,24 @@ class ImmutableFieldError(RegistryError, AttributeError):
             f"{field}={value!r}: the {field} of a registered instance cannot change; "
             f"deregister it with remove_from_registry=True and register a new ModelInstance"
         )
+
+
+class Refusal(StrEnum):
+    """Why a registration is refused."""
+
+    INVALID = "Invalid"
+    """It asks for what cannot be; it has to be corrected."""
+    FORBIDDEN = "Forbidden"
+    """The registry may not write it; its administrator has to act."""
+    CONFLICT = "Conflict"
+    """What is there already was changed by somebody else, and does not fit."""
+    BUSY = "Busy"
+    """Not now; the same may be granted later."""
+
+
+class RefusedError(RegistryError):
+    """A registration is refused; the message says why and what to do."""
+
+    def __init__(self, refusal: Refusal, why: str) -> None:
+        super().__init__(why)
+        self.refusal = refusal

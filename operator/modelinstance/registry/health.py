@@ -36,6 +36,7 @@ class Evidence:
     holder: InstanceKey | None = None
     deleting: bool = False
     deregistered: bool = False
+    drained: bool = False
     set_by_caller: bool | None = None
 
 
@@ -77,6 +78,17 @@ def check_rotation(evidence: Evidence) -> Verdict | None:
             Reason.DRAINING, "spec.rotation is Draining: no new requests, running ones may end"
         )
     return None
+
+
+def check_drain(evidence: Evidence) -> Verdict | None:
+    """Somebody asked for no new requests; that the worker said goodbye is more than that."""
+    if not evidence.drained or evidence.deregistered:
+        return None
+    return _verdict(
+        Reason.DRAIN_REQUESTED,
+        "A drain was asked for: no new requests, running ones may end; it returns when the drain "
+        "is taken back or the worker registers again",
+    )
 
 
 def check_registration(evidence: Evidence) -> Verdict | None:
@@ -139,8 +151,8 @@ def check_heartbeat(evidence: Evidence) -> Verdict:
     return _verdict(Reason.HEARTBEAT_RECEIVED, "Heartbeats arrive in time", ready=True)
 
 
-STANDING: Sequence[Check] = (check_deletion, check_rotation)
-"""What the owner or the cluster says, whatever the worker does."""
+STANDING: Sequence[Check] = (check_deletion, check_rotation, check_drain)
+"""What is asked for, whatever the worker does."""
 
 LIVENESS: Sequence[Check] = (
     check_registration,
@@ -162,7 +174,7 @@ def decide(evidence: Evidence) -> Verdict:
 
 
 def is_alive(evidence: Evidence) -> bool:
-    """Whether the worker would be ready, were it not for its owner's ``rotation``.
+    """Whether the worker would be ready, were it not for ``rotation`` or a drain.
 
     This is DB-GPT's ``healthy``, which knows nothing of ``enabled``.
     """

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import blake2b
 from ipaddress import ip_address
+
+NO_UID = ""
+"""Stands for the uid of a resource that is yet to be written, or where there are no resources."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -39,6 +43,16 @@ class Incarnation:
 
     uid: str
     address: Address
+
+    @property
+    def id(self) -> str:
+        """The name under which workers speak of it: 16 hexadecimal digits.
+
+        It is worked out, not given out, so every replica and every restart knows the same one.
+        """
+        address = self.address
+        parts = (self.uid, address.model_name, address.host, str(address.port))
+        return blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
 
 
 class Rotation(StrEnum):

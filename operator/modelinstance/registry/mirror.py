@@ -151,6 +151,25 @@ class Mirror:
         self._versions.told(observed.uid, observed.version)
         self._tracker.take(observed, view)
 
+    def answered(self, observed: Observed) -> None:
+        """The API server showed an object in answer to a write of ours."""
+        view = self.view_of(observed.key.namespace)
+        if view is None:
+            return
+        for listing in self._listings.values():
+            listing.touched.add(observed.key)
+        self._tracker.take(observed, view)
+
+    def registration_of(self, key: InstanceKey) -> str | None:
+        """The digest of the registration that a resource was written from, if it was."""
+        tracked = self._tracker.get(key)
+        return None if tracked is None else tracked.registration
+
+    def version_of(self, key: InstanceKey) -> int | None:
+        """The resourceVersion of a resource that was last seen."""
+        tracked = self._tracker.get(key)
+        return None if tracked is None else tracked.version
+
     def deleted(self, key: InstanceKey, uid: str, version: int, *, run: int) -> None:
         """The watch shows that an object is gone."""
         if self._hear(key, run, proof=True) is None:

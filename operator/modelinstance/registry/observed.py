@@ -15,6 +15,7 @@ class ConditionSeen:
 
     status: bool
     since: datetime
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,11 @@ class Reported:
     last_beat: datetime | None = None
     conditions: Mapping[str, ConditionSeen] = field(default_factory=dict)
 
+    def holds(self, kind: str, reason: str | None = None) -> bool:
+        """Whether a condition is true, and for that reason if one is given."""
+        seen = self.conditions.get(kind)
+        return seen is not None and seen.status and reason in {None, seen.reason}
+
 
 @dataclass(frozen=True, slots=True)
 class Observed:
@@ -35,7 +41,8 @@ class Observed:
 
     ``version`` is the resourceVersion, which grows with each change in the cluster; ``created`` is
     in seconds. ``heartbeat`` is the annotation's value, ``heartbeat_applied`` the one that kubectl
-    noted as last applied.
+    noted as last applied. ``registration`` is the digest of the registration over HTTP that it was
+    written from.
     """
 
     key: InstanceKey
@@ -47,6 +54,7 @@ class Observed:
     labels: Mapping[str, str] = field(default_factory=dict)
     heartbeat: str | None = None
     heartbeat_applied: str | None = None
+    registration: str | None = None
     deleting: bool = False
     reported: Reported | None = None
 

@@ -30,6 +30,7 @@ class Reason(StrEnum):
     HEARTBEAT_EXPIRED = "HeartbeatExpired"
     ADDRESS_CONFLICT = "AddressConflict"
     DRAINING = "Draining"
+    DRAIN_REQUESTED = "DrainRequested"
     DISABLED = "Disabled"
     DELETING = "Deleting"
     DEREGISTERED = "Deregistered"
@@ -60,6 +61,11 @@ REASONS: dict[Reason, ReasonDoc] = {
         Phase.DRAINING,
         "`spec.rotation` is `Draining`: no new requests, running ones may end.",
         "Delete the resource once the instance is idle, or set `spec.rotation: Active`.",
+    ),
+    Reason.DRAIN_REQUESTED: ReasonDoc(
+        Phase.DRAINING,
+        "A drain was asked for over HTTP: no new requests, running ones may end.",
+        "Take it back with `DELETE .../drain`, or let the worker register again.",
     ),
     Reason.DEREGISTERED: ReasonDoc(
         Phase.UNHEALTHY,

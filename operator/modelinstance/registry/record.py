@@ -23,11 +23,15 @@ class Record(Expiring):
     ``last_beat_monotonic`` are the time of day and the monotonic time of the last sign of life
     that this process knows of. ``since`` is when ``verdict.ready`` last changed. ``handle`` is the
     object that stands for it where plain users of the registry class list it.
+
+    ``id`` is that of its incarnation, ``former_id`` the one from before its resource had a uid.
+    ``load`` is what the worker last said of it, at the attended second ``loaded_at``.
     """
 
     __slots__ = (
-        "alive", "created", "deleting", "deregistered", "handle", "key", "labels", "last_beat",
-        "last_beat_monotonic", "life", "load", "set_by_caller", "since", "spec", "uid", "verdict",
+        "alive", "created", "deleting", "deregistered", "drained", "former_id", "handle", "id",
+        "key", "labels", "last_beat", "last_beat_monotonic", "life", "load", "loaded_at",
+        "set_by_caller", "since", "spec", "uid", "verdict",
     )  # fmt: skip
 
     def __init__(
@@ -39,10 +43,13 @@ class Record(Expiring):
         self.spec = spec
         self.created = created
         self.labels: dict[str, str] = {}
+        self.identify()
         self.load: Load | None = None
+        self.loaded_at = 0.0
         self.life = Life.UNHEARD
         self.deleting = False
         self.deregistered = False
+        self.drained = False
         self.set_by_caller: bool | None = None
         self.last_beat: datetime | None = None
         self.last_beat_monotonic: float | None = None
@@ -57,10 +64,16 @@ class Record(Expiring):
         """Which life of the resource this is."""
         return Incarnation(self.uid, self.spec.address)
 
+    def identify(self, former_id: str | None = None) -> None:
+        """Work out the id anew. Without a uid the key stands in for it."""
+        self.id = Incarnation(self.uid or str(self.key), self.spec.address).id
+        self.former_id = former_id
+
     @property
     def claims_address(self) -> bool:
         """Whether it wants to be called at its address at all."""
-        return not (self.deleting or self.deregistered or self.spec.rotation is not Rotation.ACTIVE)
+        leaving = self.deleting or self.deregistered or self.drained
+        return self.spec.rotation is Rotation.ACTIVE and not leaving
 
     @property
     def claim(self) -> tuple[int, float, InstanceKey]:

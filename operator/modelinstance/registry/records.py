@@ -8,31 +8,22 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from random import Random
 
+from modelinstance.registry.census import Census, Totals
 from modelinstance.registry.claims import Claims
 from modelinstance.registry.clock import Clock, SystemClock
 from modelinstance.registry.errors import NoHealthyInstanceError
 from modelinstance.registry.health import Evidence, Life, Verdict, decide, is_alive
-from modelinstance.registry.instance import Address, InstanceKey, InstanceSpec
-from modelinstance.registry.names import Names
+from modelinstance.registry.index import Index
+from modelinstance.registry.instance import NO_UID, Address, InstanceKey, InstanceSpec
+from modelinstance.registry.load import Load
 from modelinstance.registry.reasons import Phase
 from modelinstance.registry.record import Record
-from modelinstance.registry.selection import ANY, Pool, Wish
+from modelinstance.registry.selection import ANY, Wish
 from modelinstance.registry.timeline import Attendance, Timeline
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """How many there are."""
-
-    models: int
-    instances: int
-    healthy: int
-
 
 Listener = Callable[[Record], None]
 
@@ -55,17 +46,15 @@ class Records:
         self.local: Timeline[Record] = Timeline()
         self.revision = 0
         self.expiries = 0
-        self.by_phase: Counter[Phase] = Counter()
         self._attendance = Attendance(self.clock.monotonic())
         self.default_timeout = default_timeout
         self._records: dict[InstanceKey, Record] = {}
-        self._claims: dict[Address, Claims] = {}
-        self._pools: dict[str, Pool] = {}
-        self._names = Names()
-        self._models: Counter[str] = Counter()
-        self._ready = 0
-        self._listeners: list[Listener] = []
+        self._index = Index()
+        self._census = Census()
+        self._verdict_listeners: list[Listener] = []
         self._offer_listeners: list[Listener] = []
+        self._change_listeners: list[Listener] = []
+        self._end_listeners: list[Callable[[str], None]] = []
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -81,29 +70,38 @@ class Records:
 
     def at(self, address: Address) -> Record | None:
         """The record that holds an address, or else the first that claims it."""
-        claims = self._claims.get(address)
+        claims = self._index.claims(address)
         return None if claims is None else claims.holder or next(iter(claims))
+
+    def claiming(self, address: Address) -> Iterator[Record]:
+        """The records that name that address, whoever holds it."""
+        claims = self._index.claims(address)
+        return iter(()) if claims is None else iter(tuple(claims))
+
+    def identified(self, incarnation: str) -> Record | None:
+        """The record of which that is the incarnation's id."""
+        return self._index.identified(incarnation)
 
     def explain(self, record: Record) -> str:
         """Why a record is in its phase, in a sentence."""
-        return decide(self._evidence(record)).message
+        return decide(self.evidence(record)).message
 
     def models(self) -> Iterator[str]:
         """The model names of all records, without aliases."""
-        return iter(tuple(self._models))
+        return iter(self._census)
 
     def has_model(self, model_name: str) -> bool:
         """Whether a record has this model name (an alias does not count)."""
-        return model_name in self._models
+        return model_name in self._census
 
     def named(self, name: str) -> Iterator[Record]:
         """The records with that model name or alias, in the order in which they came."""
-        pool = self._pools.get(name)
+        pool = self._index.pool(name)
         return iter(pool) if pool is not None else iter(())
 
     def near(self, name: str) -> list[str]:
         """A few names that resemble one that is unknown."""
-        return self._names.near(name)
+        return self._index.names.near(name)
 
     def select(self, name: str, wish: Wish = ANY) -> Record:
         """One ready record of that name, by default with the chance of its weight.
@@ -111,7 +109,7 @@ class Records:
         Raises `NoHealthyInstanceError` when there is none.
         """
         self.expire()
-        pool = self._pools.get(name)
+        pool = self._index.pool(name)
         record = None if pool is None else pool.pick(self.random, self.local.now, wish)
         if record is None:
             raise NoHealthyInstanceError(name, len(pool) if pool is not None else 0)
@@ -119,7 +117,11 @@ class Records:
 
     def totals(self) -> Totals:
         """The number of model names, of records and of ready records."""
-        return Totals(len(self._models), len(self._records), self._ready)
+        return Totals(len(self._census), len(self._records), self._census.ready)
+
+    def phases(self) -> Mapping[str, Counter[Phase]]:
+        """How many records there are in each phase, by model name."""
+        return self._census.by_model
 
     def timeout_of(self, record: Record) -> float:
         """The seconds of silence after which the record expires."""
@@ -128,9 +130,17 @@ class Records:
 
     # -- being told ------------------------------------------------------------------------------
 
-    def on_change(self, listener: Listener) -> None:
+    def on_verdict(self, listener: Listener) -> None:
         """Call the listener with each record whose verdict or ``alive`` has just changed."""
-        self._listeners.append(listener)
+        self._verdict_listeners.append(listener)
+
+    def on_change(self, listener: Listener) -> None:
+        """Call the listener with each record that came, went or is now shown in another way."""
+        self._change_listeners.append(listener)
+
+    def on_end(self, listener: Callable[[str], None]) -> None:
+        """Call the listener with each id that is over and was given out before there was a uid."""
+        self._end_listeners.append(listener)
 
     def on_offer(self, listener: Listener) -> None:
         """Call the listener with each ready record that may now be picked where it was not before.
@@ -161,18 +171,28 @@ class Records:
         if record is None:
             record = Record(key, uid, spec, created, self.clock.wall())
             self._records[key] = record
-            self._count(record.verdict, 1)
-            self._enter(record)
-            self.revision += 1
+            self._census.enter(spec.model_name, record.verdict)
+            self._index.enter(record)
         elif record.spec != spec:
             self._edit(record, spec)
         elif record.deleting is deleting and record.labels == labels:
             return record
         record.labels = labels
         record.deleting = deleting
+        self._changed(record)
         self._weigh(record)
         self._offer(record)
         return record
+
+    def adopt(self, record: Record, uid: str) -> None:
+        """A record that was made before its resource now stands for the resource of that uid.
+
+        It lives on, and is also found by the id that it had before.
+        """
+        early, record.uid = record.id, uid
+        record.identify(early)
+        self._index.identify(record)
+        self._changed(record)
 
     def remove(self, key: InstanceKey) -> Record | None:
         """Forget a record; the next claimant of its address takes over."""
@@ -181,8 +201,9 @@ class Records:
             return None
         record.cancel_deadline()
         self._leave(record)
-        self._count(record.verdict, -1)
-        self.revision += 1
+        self._end_ids(record)
+        self._census.leave(record.spec.model_name, record.verdict)
+        self._changed(record)
         return record
 
     def beat(
@@ -192,14 +213,15 @@ class Records:
 
         ``ahead``: by how many seconds now is ahead of that timeline.
         """
+        now = self.attend() if timeline is None else timeline.now + ahead
         timeline = timeline or self.local
         record.last_beat = self.clock.wall()
         record.last_beat_monotonic = self.clock.monotonic()
-        timeline.schedule(record, timeline.now + ahead + self.timeout_of(record))
+        timeline.schedule(record, now + self.timeout_of(record))
         if record.life is not Life.HEARD or record.set_by_caller is not None:
             record.life = Life.HEARD
             record.set_by_caller = None
-            self._weigh(record)
+            self._tell(record)
 
     def resume(
         self,
@@ -209,16 +231,19 @@ class Records:
         last_beat: datetime | None,
         *,
         ahead: float = 0.0,
+        deregistered: bool = False,
+        drained: bool = False,
     ) -> None:
         """Take up a record where an earlier process left it.
 
         One that was heard gets a full timeout to be heard again.
         """
         record.life = life
+        record.deregistered, record.drained = deregistered, drained
         record.last_beat = last_beat
         if life is Life.HEARD:
             timeline.schedule(record, timeline.now + ahead + self.timeout_of(record))
-        self._weigh(record)
+        self._tell(record)
 
     def set_age(self, record: Record, age: float) -> None:
         """Make the last sign of life that many seconds old, on the local timeline.
@@ -236,7 +261,18 @@ class Records:
         """The worker said goodbye, or came back."""
         record.deregistered = deregistered
         record.set_by_caller = None
-        self._weigh(record)
+        self._tell(record)
+
+    def set_drained(self, record: Record, *, drained: bool) -> None:
+        """Somebody asked for no new requests, or took it back."""
+        record.drained = drained
+        self._tell(record)
+
+    def set_load(self, record: Record, load: Load) -> None:
+        """The worker says what it has to do: the requests that were sent there are in it."""
+        record.load, record.loaded_at = load, self.attend()
+        for pool in self._index.pools(record):
+            pool.reported(record)
 
     def set_by_caller(self, record: Record, *, healthy: bool) -> None:
         """A caller says that it is healthy or not, until the next beat or expiry.
@@ -268,7 +304,8 @@ class Records:
     def expire(self) -> None:
         """Look at the clock and expire what is due on the local timeline."""
         self.attend()
-        self.expire_on(self.local)
+        if self.local.has_due:
+            self.expire_on(self.local)
 
     def expire_on(self, timeline: Timeline[Record]) -> None:
         """Expire what is due on a timeline."""
@@ -276,47 +313,30 @@ class Records:
             record.set_by_caller = None
             record.life = Life.SILENT
             self.expiries += 1
-            self._weigh(record)
+            self._tell(record)
 
     # -- deciding --------------------------------------------------------------------------------
 
-    def _enter(self, record: Record) -> None:
-        self._claims.setdefault(record.spec.address, Claims()).add(record)
-        self._models[record.spec.model_name] += 1
-        for name in record.spec.names:
-            if name not in self._pools:
-                self._pools[name] = Pool()
-                self._names.add(name)
-            self._pools[name].add(record)
-
     def _leave(self, record: Record) -> None:
-        self._models[record.spec.model_name] -= 1
-        if not self._models[record.spec.model_name]:
-            del self._models[record.spec.model_name]
-        for name in record.spec.names:
-            pool = self._pools[name]
-            pool.discard(record)
-            if not pool:
-                del self._pools[name]
-                self._names.discard(name)
-        claims = self._claims[record.spec.address]
-        claims.discard(record)
-        if claims:
-            self._weigh(record)
-        else:
-            del self._claims[record.spec.address]
+        claims = self._index.leave(record)
+        if claims is not None:
+            self._reconsider(claims, record)
 
     def _edit(self, record: Record, spec: InstanceSpec) -> None:
         before, timeout_before = record.spec, self.timeout_of(record)
         moves = before.address != spec.address
         if moves or before.names != spec.names:
             self._leave(record)
+            self._census.leave(before.model_name, record.verdict)
             record.spec = spec
-            self._enter(record)
+            if moves:
+                self._end_ids(record)
+                record.identify()
+            self._census.enter(spec.model_name, record.verdict)
+            self._index.enter(record)
         else:
             record.spec = spec
             self._refresh(record)
-        self.revision += 1
         if moves:
             self._forget_life(record)
         else:
@@ -327,27 +347,42 @@ class Records:
         """The address has changed: the new incarnation reports for itself."""
         record.cancel_deadline()
         record.life = Life.UNHEARD
-        record.deregistered = False
+        record.deregistered = record.drained = False
         record.set_by_caller = None
+        record.load = None
         record.last_beat = None
         record.last_beat_monotonic = None
 
     def _refresh(self, record: Record) -> None:
-        for name in record.spec.names:
-            self._pools[name].refresh()
+        for pool in self._index.pools(record):
+            pool.refresh()
 
     def _shift_deadline(self, record: Record, seconds: float) -> None:
         if record.deadline is not None and record.timeline is not None and seconds:
             record.timeline.schedule(record, record.deadline + seconds)
 
+    def _tell(self, record: Record) -> None:
+        """Something is known of a record that counts even where it changes no verdict."""
+        before = record.verdict
+        self._weigh(record)
+        if record.verdict == before:
+            self._changed(record)
+
     def _weigh(self, record: Record) -> None:
         """Something about a record has changed: decide on it, and on who else it concerns."""
-        for affected in self._claims[record.spec.address].weigh(record):
-            evidence = self._evidence(affected)
+        claims = self._index.claims(record.spec.address)
+        if claims is not None:
+            self._reconsider(claims, record)
+
+    def _reconsider(self, claims: Claims, record: Record) -> None:
+        for affected in claims.weigh(record):
+            evidence = self.evidence(affected)
             self._settle(affected, decide(evidence), alive=is_alive(evidence))
 
-    def _evidence(self, record: Record) -> Evidence:
-        holder = self._claims[record.spec.address].holder
+    def evidence(self, record: Record) -> Evidence:
+        """All that is known of a record and counts for its health."""
+        claims = self._index.claims(record.spec.address)
+        holder = None if claims is None else claims.holder
         return Evidence(
             key=record.key,
             spec=record.spec,
@@ -356,6 +391,7 @@ class Records:
             holder=None if holder is None or holder is record else holder.key,
             deleting=record.deleting,
             deregistered=record.deregistered,
+            drained=record.drained,
             set_by_caller=record.set_by_caller,
         )
 
@@ -365,22 +401,28 @@ class Records:
             return
         record.verdict, record.alive = verdict, alive
         if before != verdict:
-            self.revision += 1
-            self._count(before, -1)
-            self._count(verdict, 1)
+            self._census.leave(record.spec.model_name, before)
+            self._census.enter(record.spec.model_name, verdict)
+            self._changed(record)
         if before.ready is not verdict.ready:
             record.since = self.clock.wall()
             self._refresh(record)
             self._offer(record)
-        for listener in self._listeners:
+        for listener in self._verdict_listeners:
+            listener(record)
+
+    def _end_ids(self, record: Record) -> None:
+        early = record.id if record.uid == NO_UID else record.former_id
+        if early is not None:
+            for listener in self._end_listeners:
+                listener(early)
+
+    def _changed(self, record: Record) -> None:
+        self.revision += 1
+        for listener in self._change_listeners:
             listener(record)
 
     def _offer(self, record: Record) -> None:
         if record.verdict.ready:
             for listener in self._offer_listeners:
                 listener(record)
-
-    def _count(self, verdict: Verdict, step: int) -> None:
-        self.by_phase[verdict.phase] += step
-        if verdict.ready:
-            self._ready += step

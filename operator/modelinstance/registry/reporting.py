@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from modelinstance.registry.instance import Incarnation, InstanceKey
 from modelinstance.registry.observed import Reported
-from modelinstance.registry.reasons import Phase, Reason
+from modelinstance.registry.reasons import REASONS, Phase, Reason
 from modelinstance.registry.record import Record
 
 MAX_BACKOFF_SECONDS = 60.0
@@ -26,13 +26,7 @@ class ConditionType(StrEnum):
     READY = "Ready"
     DRAINING = "Draining"
     CONFLICTED = "Conflicted"
-
-
-PHASE_CONDITIONS = {
-    Phase.DRAINING: ConditionType.DRAINING,
-    Phase.CONFLICTED: ConditionType.CONFLICTED,
-}
-"""The conditions that are true in one phase, and absent in all others."""
+    DEREGISTERED = "Deregistered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +62,8 @@ def is_current(record: Record, generation: int, reported: Reported | None) -> bo
         and reported.reason == record.verdict.reason
         and reported.generation == generation
         and reported.incarnation == record.incarnation
+        and reported.holds(ConditionType.DRAINING, Reason.DRAIN_REQUESTED) is record.drained
+        and reported.holds(ConditionType.DEREGISTERED) is record.deregistered
     )
 
 
@@ -82,20 +78,33 @@ def compose(
 ) -> StatusWrite:
     """The status that says what the registry decided; ``message`` says why.
 
-    A condition keeps its transition time while its status stays (Kubernetes API conventions).
+    A condition keeps its transition time while its status stays (Kubernetes API conventions). What
+    was said over HTTP is a condition of its own, so that it is still known after a restart.
     """
     verdict = record.verdict
     seen = reported.conditions if reported is not None else {}
 
-    def condition(kind: ConditionType, status: bool, since: datetime) -> Condition:
+    def condition(
+        kind: ConditionType, status: bool, since: datetime, reason: Reason, why: str
+    ) -> Condition:
         before = seen.get(kind)
         kept = before.since if before is not None and before.status is status else since
-        return Condition(kind, status, verdict.reason, message, kept)
+        return Condition(kind, status, reason, why, kept)
 
-    conditions = [condition(ConditionType.READY, verdict.ready, record.since)]
-    extra = PHASE_CONDITIONS.get(verdict.phase)
-    if extra is not None:
-        conditions.append(condition(extra, True, now))
+    ready = condition(ConditionType.READY, verdict.ready, record.since, verdict.reason, message)
+    conditions = [ready]
+    if record.drained:
+        why = REASONS[Reason.DRAIN_REQUESTED].meaning
+        conditions.append(condition(ConditionType.DRAINING, True, now, Reason.DRAIN_REQUESTED, why))
+    elif verdict.phase is Phase.DRAINING:
+        conditions.append(condition(ConditionType.DRAINING, True, now, verdict.reason, message))
+    if record.deregistered:
+        why = REASONS[Reason.DEREGISTERED].meaning
+        conditions.append(
+            condition(ConditionType.DEREGISTERED, True, now, Reason.DEREGISTERED, why)
+        )
+    if verdict.phase is Phase.CONFLICTED:
+        conditions.append(condition(ConditionType.CONFLICTED, True, now, verdict.reason, message))
     return StatusWrite(
         key=record.key,
         version=version,

@@ -31,6 +31,8 @@ SLACK = 8
 """Picks that a sticky instance may get beyond that: a handful of sessions overloads nobody."""
 WINDOW_SECONDS = 10.0
 """For how long picks count where no report says what became of them."""
+LOAD_LASTS_SECONDS = 60.0
+"""How old a report of load may be and still tell more than the picks do."""
 TRIES = 4
 """Random draws that may hit what is not admitted before only the admitted are drawn from."""
 
@@ -135,7 +137,7 @@ class Pool:
             self._window, self._window_total = window, 0
             self._picks.clear()
         if wish.policy is Policy.LEAST_LOADED:
-            picked = self._less_loaded(random, wish.admits)
+            picked = self._less_loaded(random, now, wish.admits)
         else:
             picked = self._stay(wish.key, wish.admits)
         if picked is not None:
@@ -190,23 +192,23 @@ class Pool:
             heapq.heappush(self._turns, entry)
         return picked
 
-    def _less_loaded(self, random: Random, admits: Admits | None) -> Record | None:
+    def _less_loaded(self, random: Random, now: float, admits: Admits | None) -> Record | None:
         pickable, first = self._pickable, None
         for _ in range(TRIES):
             record = pickable[int(random.random() * len(pickable))]
             if record is first or (admits is not None and not admits(record)):
                 continue
             if first is not None:
-                return first if self._load(first) <= self._load(record) else record
+                return first if self._load(first, now) <= self._load(record, now) else record
             first = record
         left = [record for record in pickable if admits is None or admits(record)]
         if len(left) < 2:
             return left[0] if left else None
-        return min(random.sample(left, 2), key=self._load)
+        return min(random.sample(left, 2), key=lambda record: self._load(record, now))
 
-    def _load(self, record: Record) -> float:
+    def _load(self, record: Record, now: float) -> float:
         """Requests for each unit of weight, those that were sent there since counted in."""
-        if record.load is None:
+        if record.load is None or now - record.loaded_at > LOAD_LASTS_SECONDS:
             return self._picks.get(record.key, 0) / record.spec.weight
         sent = self._since_report.get(record.key, 0)
         return (record.load.requests + sent) / record.spec.weight

@@ -24,6 +24,7 @@ _REQUIREMENT = re.compile(
     rf"|(?P<present>{_KEY}))\s*(?:,(?!$)|$)",
     re.ASCII,
 )
+_LABEL = re.compile(rf"{_KEY}={_VALUE}", re.ASCII)
 
 
 class SelectorError(ValueError):
@@ -64,3 +65,8 @@ def _requirement(found: re.Match[str]) -> Selector:
             )
     key, wanted = found["set"], found["operator"] == "in"
     return lambda labels: (labels.get(key) in values) is wanted
+
+
+def is_label(key: str, value: str) -> bool:
+    """Whether that is a label by Kubernetes' syntax."""
+    return "=" not in key and _LABEL.fullmatch(f"{key}={value}") is not None

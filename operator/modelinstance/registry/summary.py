@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from modelinstance.registry.records import Totals
+from modelinstance.registry.census import Totals
 
 
 class Mode(StrEnum):
@@ -35,6 +35,7 @@ class RegistryObject:
     generation: int
     timeout_seconds: int | None
     resync_interval_seconds: int | None
+    remove_after_seconds: int | None
     summary: Summary | None
 
 

@@ -28,9 +28,10 @@ class Attendance:
 
     def gained(self, monotonic: float) -> float:
         """Seconds attended since the last call, from 0 to `MAX_STEP_SECONDS`."""
-        step = min(max(monotonic - self._last, 0.0), MAX_STEP_SECONDS)
-        self._last = monotonic
-        return step
+        step, self._last = monotonic - self._last, monotonic
+        if step > MAX_STEP_SECONDS:
+            return MAX_STEP_SECONDS
+        return max(0.0, step)
 
 
 class Expiring:
@@ -85,6 +86,11 @@ class Timeline(Generic[ItemT]):
         """An item of this timeline has no deadline any more; to be called by the item alone."""
         del item
         self._living -= 1
+
+    @property
+    def has_due(self) -> bool:
+        """Whether something may have come due; costs next to nothing, and is never wrong as No."""
+        return bool(self._heap) and self._heap[0][0] <= self.now
 
     def next_deadline(self) -> float | None:
         """A time before which nothing expires; ``None`` when nothing ever does."""

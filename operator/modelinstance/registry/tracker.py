@@ -12,12 +12,18 @@ from dataclasses import dataclass, field
 
 from modelinstance.registry.beats import AnnotationBeats, Beat
 from modelinstance.registry.health import Life
-from modelinstance.registry.instance import InstanceKey
+from modelinstance.registry.instance import NO_UID, InstanceKey
 from modelinstance.registry.observed import Observed, Reported
 from modelinstance.registry.reasons import Phase, Reason
 from modelinstance.registry.record import Record
 from modelinstance.registry.records import Records
-from modelinstance.registry.reporting import Outbox, StatusWrite, compose, is_current
+from modelinstance.registry.reporting import (
+    ConditionType,
+    Outbox,
+    StatusWrite,
+    compose,
+    is_current,
+)
 from modelinstance.registry.versions import UNKNOWN, Versions
 from modelinstance.registry.view import View
 
@@ -30,6 +36,7 @@ class Tracked:
     version: int
     generation: int
     reported: Reported | None
+    registration: str | None
     beats: AnnotationBeats = field(default_factory=AnnotationBeats)
 
 
@@ -88,19 +95,37 @@ class Tracker:
         return True
 
     def _meet(self, observed: Observed, view: View) -> None:
-        """An object that was not known: take it up where its status says that it was."""
-        tracked = Tracked(observed.uid, observed.version, observed.generation, observed.reported)
-        self._tracked[observed.key] = tracked
-        record = self._put(observed)
+        """An object that was not known: take it up where its status says that it was.
+
+        If it is the resource of a worker that has already registered, the worker is heard already.
+        """
         reported = observed.reported
+        tracked = Tracked(
+            observed.uid, observed.version, observed.generation, reported, observed.registration
+        )
+        self._tracked[observed.key] = tracked
+        held = self.records.get(observed.key)
+        awaited = (
+            held is not None and held.uid == NO_UID and held.spec.address == observed.spec.address
+        )
+        if held is not None and awaited:
+            self.records.adopt(held, observed.uid)
+        record = self._put(observed)
         if reported is None:
             self._judge(observed, tracked, record, view)
             return
         tracked.beats.remember(observed.heartbeat)
-        if reported.incarnation == observed.incarnation:
+        if reported.incarnation == observed.incarnation and not awaited:
             ahead = view.uncredited(self.records.attend())
-            life = _life_in(reported)
-            self.records.resume(record, life, view.timeline, reported.last_beat, ahead=ahead)
+            self.records.resume(
+                record,
+                _life_in(reported),
+                view.timeline,
+                reported.last_beat,
+                ahead=ahead,
+                deregistered=reported.holds(ConditionType.DEREGISTERED),
+                drained=reported.holds(ConditionType.DRAINING, Reason.DRAIN_REQUESTED),
+            )
 
     def _follow(self, observed: Observed, tracked: Tracked, view: View) -> None:
         """A later state of a known object.
@@ -113,6 +138,7 @@ class Tracker:
         tracked.version = observed.version
         tracked.generation = observed.generation
         tracked.reported = observed.reported
+        tracked.registration = observed.registration
         record = self._put(observed)
         if restored:
             tracked.beats.remember(observed.heartbeat)
@@ -150,8 +176,8 @@ class Tracker:
     def drop(self, key: InstanceKey) -> None:
         """A resource is gone."""
         del self._tracked[key]
-        self.outbox.discard(key)
         self.records.remove(key)
+        self.outbox.discard(key)
 
     # -- statuses --------------------------------------------------------------------------------
 
