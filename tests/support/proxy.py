@@ -53,8 +53,9 @@ class TcpProxy:
     def __init__(self, target_host: str, target_port: int) -> None:
         self._target = (target_host, target_port)
         self._stalled = False
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._closed = False
+        self._tasks: set[asyncio.Task[None]] = set()
         self._connections: dict[asyncio.Task[None], _Connection] = {}
         self.port = 0
         self.accepted = 0
@@ -68,9 +69,8 @@ class TcpProxy:
     async def __aexit__(self, *_: object) -> None:
         self._closed = True
         self.refuse()
-        tasks = list(self._connections)
         self.cut()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     @property
     def url(self) -> str:
@@ -91,14 +91,17 @@ class TcpProxy:
 
     def refuse(self) -> None:
         """Refuse new connections; the open ones go on."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
 
     async def accept(self) -> None:
         """Accept new connections again."""
-        if self._server is None:
-            self._server = await asyncio.start_server(self._on_connection, HOST, self.port)
+        if self._listener is None:
+            self._listener = socket.create_server((HOST, self.port))
+            self._listener.setblocking(False)
+            asyncio.get_running_loop().add_reader(self._listener, self._take, self._listener)
 
     def stall(self) -> None:
         """Forward nothing in either direction; connections, new ones too, stay open and silent."""
@@ -116,9 +119,16 @@ class TcpProxy:
         for connection in self._connections.values():
             connection.flowing.set()
 
-    async def _on_connection(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    def _take(self, listener: socket.socket) -> None:
+        """Take a connection in. A server of asyncio's loses the ones it accepts as it is closed."""
+        with contextlib.suppress(OSError):  # the client may be gone already
+            connection, _ = listener.accept()
+            task = asyncio.create_task(self._serve(connection))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, client: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=client)
         task = asyncio.current_task()
         assert task is not None
         if self._closed:

@@ -75,7 +75,7 @@ def observed(
 
 
 def written(
-    registration: Registration, version: int = 1, **fields: Unpack[ObservedFields]
+    registration: Registration, version: int = 1, /, **fields: Unpack[ObservedFields]
 ) -> Observed:
     """The resource of a registration as the API server shows it."""
     key = registration.key

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from random import Random
+from typing import Unpack
 
 import hypothesis.strategies as st
 import pytest
@@ -15,7 +17,7 @@ from modelinstance.registry.instance import NO_UID
 from modelinstance.registry.reasons import Phase
 from modelinstance.registry.record import Record
 from modelinstance.registry.records import Records
-from unit.builders import TIMEOUT, key, live, put, spec
+from unit.builders import TIMEOUT, SpecFields, key, live, put, spec
 from unit.clock import START, FakeClock
 
 STARTING, HEALTHY, UNHEALTHY = (
@@ -24,8 +26,8 @@ STARTING, HEALTHY, UNHEALTHY = (
 )
 
 
-def record_of(name: str = "vicuna-0", uid: str = "uid", **fields: object) -> Record:
-    return Record(key(name), uid, spec(**fields), 0.0, START)  # type: ignore[arg-type]
+def record_of(name: str = "vicuna-0", uid: str = "uid", **fields: Unpack[SpecFields]) -> Record:
+    return Record(key(name), uid, spec(**fields), 0.0, START)
 
 
 # -- the census ----------------------------------------------------------------------------------
@@ -78,12 +80,12 @@ def test_a_census_may_change_while_its_models_are_read() -> None:
     st.randoms(use_true_random=False),
 )
 def test_a_census_agrees_with_a_count_of_those_who_stay(
-    came: list[tuple[str, Verdict]], random: object
+    came: list[tuple[str, Verdict]], random: Random
 ) -> None:
     census = Census()
     for model_name, verdict in came:
         census.enter(model_name, verdict)
-    gone = random.sample(range(len(came)), len(came) // 2)  # type: ignore[attr-defined]
+    gone = random.sample(range(len(came)), len(came) // 2)
     for number in gone:
         census.leave(*came[number])
     stayed = [each for number, each in enumerate(came) if number not in gone]
@@ -205,13 +207,13 @@ def test_a_name_stays_while_somebody_has_it() -> None:
     ids=lambda edited: next(iter(edited)),
 )  # fmt: skip
 def test_an_edited_record_is_found_by_what_it_says_now_and_by_nothing_else(
-    records: Records, edited: dict[str, object]
+    records: Records, edited: SpecFields
 ) -> None:
     before = put(records, aliases=frozenset({"old"}))
     former = before.id
-    put(records, **edited)  # type: ignore[arg-type]
+    put(records, **edited)
     other = Records(TIMEOUT, clock=FakeClock())
-    put(other, **edited)  # type: ignore[arg-type]
+    put(other, **edited)
     assert len(records._index) == len(other._index)
     assert list(records.named("old")) == []
     assert list(records.named("vicuna")) == ([] if "model_name" in edited else [before])
@@ -242,7 +244,7 @@ def test_an_adopted_record_is_found_by_both_ids_and_by_neither_once_it_is_gone(
 ) -> None:
     record = put(records, uid=NO_UID)
     early = record.id
-    records.adopt(record, "uid")
+    records.adopt(record, "uid", 0.0)
     assert record.id != early
     assert records.identified(early) is records.identified(record.id) is record
     records.remove(record.key)

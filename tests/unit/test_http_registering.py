@@ -615,7 +615,7 @@ async def test_who_registered_before_its_resource_was_written_is_known_by_both_i
 ) -> None:
     record = desk.workers.enter(Registration("prod", spec(port=1)), NO_UID)
     early = record.id
-    desk.records.adopt(record, "written")
+    desk.records.adopt(record, "written", 0.0)
     assert early != record.id
     for named in (early, record.id):
         assert await beat(client, incarnation=named) == {
@@ -863,7 +863,7 @@ async def test_a_late_beat_by_the_former_id_does_not_revive_who_has_ended(
 ) -> None:
     monkeypatch.setattr(desk, "enrolment", Writer(desk))
     record = record_of(desk, await register(client, 202))
-    desk.records.adopt(record, "written")
+    desk.records.adopt(record, "written", 0.0)
     item: Fields = {"incarnation": EARLY, "registration": VICUNA}
     assert (await beat(client, **item)) == {"incarnation": record.id, "result": "accepted"}
     desk.records.remove(record.key)

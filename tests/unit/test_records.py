@@ -605,7 +605,7 @@ def test_an_adoption_is_told_as_the_record_has_another_id(records: Records) -> N
     record = put(records, uid=NO_UID)
     told: list[str] = []
     records.on_change(lambda changed: told.append(changed.id))
-    records.adopt(record, "uid")
+    records.adopt(record, "uid", 0.0)
     assert told == [Incarnation("uid", spec().address).id]
 
 

@@ -267,14 +267,41 @@ CHI_SQUARE = {1: 15.2, 2: 18.5, 3: 21.2, 9: 33.8}
 def test_the_frequencies_fit_the_weights(
     records: Records, weights: list[float], admitted: Sequence[int]
 ) -> None:
-    draws, total = 20_000, sum(weights[position] for position in admitted)
     admits = only(*admitted) if len(admitted) < len(weights) else None
-    seen = picks(pool_of(records, weights), draws, wish=Wish(admits=admits))
-    statistic = 0.0
-    for position in admitted:
-        expected = draws * weights[position] / total
-        statistic += (seen[position] - expected) ** 2 / expected
-    assert statistic < CHI_SQUARE[len(admitted) - 1]
+    seen = picks(pool_of(records, weights), 20_000, wish=Wish(admits=admits))
+    assert fits(seen, {position: weights[position] for position in admitted})
+
+
+@pytest.mark.parametrize("name", ["vicuna", "chat"])
+def test_the_frequencies_fit_the_weights_of_now_by_every_name(records: Records, name: str) -> None:
+    def show(position: int, weight: float) -> Record:
+        record = put(
+            records, str(position), port=8000 + position, weight=weight,
+            aliases=frozenset({"chat"}),
+        )  # fmt: skip
+        records.beat(record)
+        return record
+
+    def seen() -> Counter[int]:
+        return Counter(int(records.select(name).key.name) for _ in range(20_000))
+
+    for position, weight in enumerate([1, 2, 3, 4]):
+        show(position, weight)
+    assert fits(seen(), {0: 1, 1: 2, 2: 3, 3: 4})
+    show(0, 10)
+    records.set_drained(show(3, 4), drained=True)
+    show(4, 5)
+    assert fits(seen(), {0: 10, 1: 2, 2: 3, 4: 5})
+
+
+def fits(seen: Counter[int], weights: dict[int, float]) -> bool:
+    """Whether nobody else was picked, and a chi-square test finds nothing odd about the rest."""
+    expected = {
+        position: seen.total() * weight / sum(weights.values())
+        for position, weight in weights.items()
+    }
+    statistic = sum((seen[position] - due) ** 2 / due for position, due in expected.items())
+    return set(seen) <= set(weights) and statistic < CHI_SQUARE[len(weights) - 1]
 
 
 @pytest.mark.parametrize(("point", "name"), [(0.0, "0"), (0.4999, "0"), (0.5, "1"), (1.0, "1")])
@@ -463,6 +490,13 @@ def test_without_reports_picks_of_long_ago_do_not_count(records: Records) -> Non
     assert spread(picks(pool, 40, wish=LEAST_LOADED, now=NOW + WINDOW_SECONDS), (0, 1)) <= 1
 
 
+def test_the_better_of_two_keeps_many_much_more_even_than_chance(records: Records) -> None:
+    """The most loaded is ahead by log2(ln n) and a little (Mitzenmacher 1996), not by sqrt(m/n)."""
+    pool = pool_of(records, [1] * 50)
+    assert spread(picks(pool, 5000), range(50)) > 20
+    assert max(picks(pool, 5000, wish=LEAST_LOADED).values()) <= 100 + math.log2(math.log(50)) + 3
+
+
 def test_a_newcomer_among_many_gets_at_most_the_better_of_two(records: Records) -> None:
     pool = pool_of(records, [1] * 9)
     picks(pool, 9000, wish=LEAST_LOADED)
@@ -579,6 +613,17 @@ def test_one_key_that_everybody_sends_is_spread_within_the_bound(
     seen = picks(pool_of(records, weights), 2000, wish=Wish(Policy.STICKY, "the system prompt"))
     for position, count in seen.items():
         assert count <= most(2000, weights[position], sum(weights))
+
+
+@pytest.mark.parametrize("weights", [[1] * 8, [1, 2, 3, 4], [10, 1, 1, 1, 1]])
+def test_many_sessions_are_spread_within_the_bound(records: Records, weights: list[float]) -> None:
+    pool, seen = pool_of(records, weights), Counter[int]()
+    for number in range(4000):
+        [position] = sequence(pool, 1, wish=Wish(Policy.STICKY, f"session-{number}"))
+        seen[position] += 1
+    assert seen.total() == 4000
+    for position, weight in enumerate(weights):
+        assert seen[position] <= most(4000, weight, sum(weights))
 
 
 def test_a_session_goes_home_in_the_next_window(records: Records) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelinstance.registry.selectors import MAX_LENGTH, SelectorError, parse
+from modelinstance.registry.selectors import MAX_LENGTH, SelectorError, is_label, parse
 
 LABELS = {"tier": "gold", "zone": "a", "empty": "", "example.com/role": "chat", "in": "notin"}
 
@@ -251,3 +251,66 @@ def test_a_selector_means_what_a_naive_evaluator_says(
 def test_any_text_is_a_selector_or_refused(text: str) -> None:
     with suppress(SelectorError):
         assert parse(text)(LABELS) in {True, False}
+
+
+# -- labels --------------------------------------------------------------------------------------
+
+
+def naively(key: str, value: str) -> bool:
+    """Kubernetes' rules for labels, one after the other."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    small, word = letters + "0123456789", letters + letters.upper() + "0123456789"
+    prefix, slash, name = key.rpartition("/")
+    if slash:
+        parts = prefix.split(".")
+        if len(prefix) > 253 or not all(
+            part and set(part) <= set(small + "-") and part[0] in small and part[-1] in small
+            for part in parts
+        ):
+            return False
+    for text in (name, value):
+        if text and (text[0] not in word or text[-1] not in word):
+            return False
+        if len(text) > 63 or not set(text) <= set(word + "-_."):
+            return False
+    return bool(name)
+
+
+@given(
+    st.text("aZ0-_./=", max_size=8) | st.sampled_from(["tier", "a.b/c"]),
+    st.text("aZ0-_./=", max_size=8) | st.sampled_from(["", "gold"]),
+)
+def test_a_label_is_what_kubernetes_takes(key: str, value: str) -> None:
+    assert is_label(key, value) is naively(key, value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "fits"),
+    [
+        ("k" * 63, "v" * 63, True),
+        ("k" * 64, "v", False),
+        ("k", "v" * 64, False),
+        ("p" * 253 + "/k", "v", True),
+        ("p" * 254 + "/k", "v", False),
+        ("", "v", False),
+        ("/k", "v", False),
+        ("a/b/c", "v", False),
+        ("A.b/c", "v", False),
+        ("a=b", "c", False),
+        ("a", "b=c", False),
+        ("tier", "gold\n", False),
+        ("tier\n", "gold", False),
+        ("ti\u0435r", "gold", False),
+        ("tier", "g\u0663ld", False),
+        ("tier", "gold,zone=a", False),
+        (" tier", "gold", False),
+    ],
+)
+def test_a_label_has_its_bounds(key: str, value: str, fits: bool) -> None:
+    assert is_label(key, value) is fits
+
+
+@given(st.text("aZ0-_./", min_size=1, max_size=8), st.text("aZ0-_.", max_size=8))
+def test_every_label_can_be_selected(key: str, value: str) -> None:
+    if is_label(key, value):
+        assert parse(f"{key}={value}")({key: value})

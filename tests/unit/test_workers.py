@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from modelinstance.registry import workers as module
 from modelinstance.registry.errors import NoHealthyInstanceError
 from modelinstance.registry.health import Life
-from modelinstance.registry.instance import NO_UID, Incarnation, InstanceKey, Rotation
+from modelinstance.registry.instance import (
+    NO_UID,
+    Incarnation,
+    InstanceKey,
+    InstanceSpec,
+    Rotation,
+)
 from modelinstance.registry.load import Load
 from modelinstance.registry.mirror import Mirror
-from modelinstance.registry.observed import Observed
+from modelinstance.registry.observed import Observed, Reported
 from modelinstance.registry.reasons import Phase, Reason
 from modelinstance.registry.record import Record
 from modelinstance.registry.records import Records
@@ -388,14 +395,14 @@ def test_of_both_channels_the_one_that_was_heard_last_decides(
 
 @pytest.mark.parametrize("goodbye", [True, False])
 def test_an_annotation_does_not_revive_what_was_deregistered(
-    mirror: Mirror, workers: Workers, goodbye: bool
+    mirror: Mirror, workers: Workers, clock: FakeClock, goodbye: bool
 ) -> None:
     mirror.changed(observed(heartbeat="t1"), run=RUN)
     record = next(iter(mirror.records))
     if goodbye:
         workers.deregister(record)
     before = record.last_beat_monotonic, record.deadline
-    mirror.records.clock.advance(0.5)  # type: ignore[attr-defined]
+    clock.advance(0.5)
     mirror.changed(observed(version=2, heartbeat="t2"), run=RUN)
     assert record.verdict.ready is not goodbye
     assert ((record.last_beat_monotonic, record.deadline) == before) is goodbye
@@ -459,7 +466,7 @@ def test_the_early_id_is_accepted_beside_that_of_the_resource(
     ids=lambda status: status.reason,
 )
 def test_a_status_from_before_it_registered_says_nothing(
-    mirror: Mirror, workers: Workers, show: Show, status: object
+    mirror: Mirror, workers: Workers, show: Show, status: Reported
 ) -> None:
     record = hold(workers)
     resource = written(REGISTRATION)
@@ -496,10 +503,10 @@ def test_what_the_resource_says_otherwise_counts(mirror: Mirror, workers: Worker
 
 @pytest.mark.parametrize("moved", [spec(host="10.0.0.6"), spec(port=1), spec(model_name="m")])
 def test_a_resource_of_that_name_at_another_address_is_not_the_worker(
-    mirror: Mirror, workers: Workers, moved: object
+    mirror: Mirror, workers: Workers, moved: InstanceSpec
 ) -> None:
     record = hold(workers)
-    mirror.changed(written(REGISTRATION, spec=moved), run=RUN)  # type: ignore[arg-type]
+    mirror.changed(written(REGISTRATION, spec=moved), run=RUN)
     found = mirror.records.get(REGISTRATION.key)
     assert found is not record
     assert found is not None
@@ -568,7 +575,6 @@ def test_an_edit_that_is_no_move_keeps_the_early_id(mirror: Mirror, workers: Wor
     assert (workers.beat(EARLY), workers.beat(record.id)) == (ACCEPTED, ACCEPTED)
 
 
-@pytest.mark.xfail(strict=True, reason="an adopted record keeps the age of when it was held")
 def test_the_age_is_that_of_the_resource_as_after_a_restart(
     mirror: Mirror, workers: Workers, clock: FakeClock
 ) -> None:
@@ -646,7 +652,6 @@ def test_what_was_replaced_while_it_was_held_may_not_return(
     assert not workers.may_return(EARLY, REGISTRATION)
 
 
-@pytest.mark.xfail(strict=True, reason="a goodbye from before a restart is not looked at")
 def test_what_said_goodbye_before_a_restart_may_not_return(
     mirror: Mirror, workers: Workers, clock: FakeClock
 ) -> None:
@@ -808,12 +813,12 @@ def test_a_restart_knows_what_was_said_and_writes_nothing(
     mirror: Mirror,
     workers: Workers,
     clock: FakeClock,
-    asked: object,
+    asked: InstanceSpec,
     heard: bool,
     deregistered: bool,
     drained: bool,
 ) -> None:
-    shown = observed(spec=asked, heartbeat="t1" if heard else None)  # type: ignore[arg-type]
+    shown = observed(spec=asked, heartbeat="t1" if heard else None)
     mirror.changed(shown, run=RUN)
     shown = settle(mirror, shown)
     record = next(iter(mirror.records))
@@ -843,10 +848,10 @@ def test_what_was_taken_back_is_not_known_after_a_restart(
     mirror: Mirror,
     workers: Workers,
     clock: FakeClock,
-    asked: object,
+    asked: InstanceSpec,
     take_back: Callable[[Workers, Record], None],
 ) -> None:
-    shown = observed(spec=asked, heartbeat="t1")  # type: ignore[arg-type]
+    shown = observed(spec=asked, heartbeat="t1")
     mirror.changed(shown, run=RUN)
     record = next(iter(mirror.records))
     workers.drain(record, drained=True)
@@ -860,7 +865,7 @@ def test_what_was_taken_back_is_not_known_after_a_restart(
 @pytest.mark.parametrize("change", [{"uid": "another"}, {"spec": spec(port=9000)}])
 @pytest.mark.parametrize("said", ["deregister", "drain"])
 def test_what_was_said_to_another_incarnation_is_not_known_after_a_restart(
-    mirror: Mirror, workers: Workers, clock: FakeClock, said: str, change: dict[str, object]
+    mirror: Mirror, workers: Workers, clock: FakeClock, said: str, change: dict[str, Any]
 ) -> None:
     shown = observed(heartbeat="t1")
     mirror.changed(shown, run=RUN)
@@ -870,7 +875,7 @@ def test_what_was_said_to_another_incarnation_is_not_known_after_a_restart(
     else:
         workers.deregister(record)
     shown = settle(mirror, shown)
-    later = restarted(clock, replace(shown, version=9, **change))  # type: ignore[arg-type]
+    later = restarted(clock, replace(shown, version=9, **change))
     (other,) = later.records
     assert (other.deregistered, other.drained) == (False, False)
     (write,) = later.plan_writes(10)

@@ -35,8 +35,6 @@ MODEL = "vicuna"
 HOSTS = ["one", "two"]
 NAMESPACES = ["prod", "test"]
 OWNED = [InstanceKey("prod", "owned"), InstanceKey("test", "owned")]
-AGE_IS_THAT_OF_THE_RESOURCE = False  # until what was held takes it over
-GOODBYES_LAST = False  # until a late beat after a restart cannot undo one
 
 
 def address_at(host: str) -> Address:
@@ -220,8 +218,7 @@ class SimpleRegistry:
         known = self.instances.get(shown.key)
         if known is not None and not known.uid and known.spec.address == shown.spec.address:
             known.uid, is_new = shown.uid, True
-            if AGE_IS_THAT_OF_THE_RESOURCE:
-                known.created = shown.created
+            known.created = shown.created
         elif known is not None and known.uid == shown.uid:
             is_new = False
         else:
@@ -507,9 +504,7 @@ class WorkersMachine(RuleBasedStateMachine):
         """A late beat holds its registration."""
         there = self._find(registration)
         returns = self.simple.may_return(name, registration)
-        if there is not None and there.deregistered:
-            if not GOODBYES_LAST:
-                return
+        if there is not None and (there.deregistered or there.drained):
             returns = False
         assert self.workers.may_return(self.ids[name], registration) is returns
         if returns:
@@ -668,7 +663,7 @@ class WorkersMachine(RuleBasedStateMachine):
                     self.records.select(MODEL, wish)
         for key in selectable:
             each = self.simple.instances[key]
-            assert not (each.deregistered or each.drained or each.deleting)
+            assert (each.deregistered, each.drained, each.deleting) == (False, False, False)
             assert each.spec.rotation is Rotation.ACTIVE
             now = self.simple.proven if each.by_annotation else self.simple.now
             assert each.deadline > now

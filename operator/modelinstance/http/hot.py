@@ -60,7 +60,7 @@ def _ask(query: bytes) -> _Question | None:
             return None
     model, key = given.pop(b"model", ""), given.pop(b"key", "")
     policy, namespace = given.pop(b"policy", ""), given.pop(b"namespace", None)
-    if given or not 0 < len(model) <= MAX_NAME or len(key) > MAX_KEY:
+    if b"#" in query or given or not 0 < len(model) <= MAX_NAME or len(key) > MAX_KEY:
         return None
     if namespace is not None and len(namespace) > 63:
         return None
@@ -140,7 +140,8 @@ class ShortWay:
 
     def _beat(self, headers: Sequence[Header], body: bytes) -> bytes | None:
         caller = self._caller(headers)
-        if caller is None or caller.namespaces is not None or JSON not in headers:
+        typed = next((header for header in headers if header[0] == JSON[0]), None)
+        if caller is None or caller.namespaces is not None or typed != JSON:
             return None
         try:
             if body.startswith(BATCH):

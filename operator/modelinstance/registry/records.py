@@ -184,15 +184,16 @@ class Records:
         self._offer(record)
         return record
 
-    def adopt(self, record: Record, uid: str) -> None:
+    def adopt(self, record: Record, uid: str, created: float) -> None:
         """A record that was made before its resource now stands for the resource of that uid.
 
         It lives on, and is also found by the id that it had before.
         """
+        record.created = created
         early, record.uid = record.id, uid
         record.identify(early)
         self._index.identify(record)
-        self._changed(record)
+        self._tell(record)
 
     def remove(self, key: InstanceKey) -> Record | None:
         """Forget a record; the next claimant of its address takes over."""

@@ -109,7 +109,7 @@ class Tracker:
             held is not None and held.uid == NO_UID and held.spec.address == observed.spec.address
         )
         if held is not None and awaited:
-            self.records.adopt(held, observed.uid)
+            self.records.adopt(held, observed.uid, observed.created)
         record = self._put(observed)
         if reported is None:
             self._judge(observed, tracked, record, view)

@@ -107,10 +107,11 @@ class Workers:
         """Whether a beat of an unknown incarnation may be taken for its registration.
 
         It may if its resource had not been written when it registered, so that a restart has
-        forgotten it; not if this process has seen it end.
+        forgotten it; not if this process has seen it end, or its resource says that it is gone.
         """
-        early = registration.early_id
-        return incarnation == early and early not in self._ended
+        early, known = registration.early_id, self.find(registration)
+        gone = known is not None and (known.deregistered or known.drained)
+        return incarnation == early and early not in self._ended and not gone
 
     # -- goodbyes and drains ---------------------------------------------------------------------
 
