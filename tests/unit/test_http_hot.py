@@ -827,7 +827,6 @@ async def test_the_fragment_of_an_address_is_no_part_of_what_is_asked(world: Wor
             assert json.loads((await connection.answer()).body)["name"] == "idle-0"
 
 
-@pytest.mark.xfail(strict=True, reason="ShortProtocol adds each part to bytes, which copies all")
 async def test_a_body_in_very_many_parts_costs_no_more_than_on_the_long_way(world: World) -> None:
     parts = b"1\r\nx\r\n" * 100_000
 

@@ -38,7 +38,8 @@ class Endpoint:
         renderings = Renderings(source.records)
         self._watchers = Watchers(source, renderings)
         self._short_way = ShortWay(source, access, renderings)
-        self.documented = _documented(source, metrics, access, self._watchers)
+        self._room = WaitingRoom(source.records)
+        self.documented = _documented(source, metrics, access, self._watchers, self._room)
         self.app: ASGIApp = Measured(self.documented, source.tallies.requests)
 
     def protocol(self, **options: Any) -> ShortProtocol:
@@ -48,9 +49,12 @@ class Endpoint:
     def end_streams(self) -> None:
         """End what would not end by itself, as the server stops."""
         self._watchers.end()
+        self._room.close()
 
 
-def _documented(source: Source, metrics: Metrics, access: Access, watchers: Watchers) -> FastAPI:
+def _documented(
+    source: Source, metrics: Metrics, access: Access, watchers: Watchers, room: WaitingRoom
+) -> FastAPI:
     app = FastAPI(
         title="modelinstance",
         summary="Where can a model be called right now?",
@@ -66,7 +70,7 @@ def _documented(source: Source, metrics: Metrics, access: Access, watchers: Watc
     problems.install(app)
     app.add_middleware(Doorkeeper, access=access)
     app.add_middleware(ViewHeaders, source=source)
-    app.include_router(queries(source, WaitingRoom(source.records)))
+    app.include_router(queries(source, room))
     app.include_router(watching(watchers))
     app.include_router(registering(source))
     app.include_router(leaving(source))

@@ -179,12 +179,12 @@ class ShortProtocol(ImpatientProtocol):
     def __init__(self, short_way: ShortWay, **options: Any) -> None:
         super().__init__(**options)
         self._short_way = short_way
-        self._body: bytes | None = None
+        self._body: bytearray | None = None
 
     def take_head(self) -> None:
         """Gather the body if this may be a request for the short way."""
         if self.url.startswith(TARGETS) and self._is_plain():
-            self._body = b""
+            self._body = bytearray()
         else:
             super().take_head()
 
@@ -201,11 +201,13 @@ class ShortProtocol(ImpatientProtocol):
         if body is None:
             super().take_end()
             return
-        answer = self._short_way.answer(self.parser.get_method(), self.url, self.headers, body)
+        answer = self._short_way.answer(
+            self.parser.get_method(), self.url, self.headers, bytes(body)
+        )
         if answer is None:
             super().take_head()
             if body:
-                super().take_body(body)
+                super().take_body(bytes(body))
             super().take_end()
             return
         head = self._short_way.head(self.server_state.default_headers)

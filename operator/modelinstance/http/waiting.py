@@ -21,6 +21,7 @@ class WaitingRoom:
     def __init__(self, records: Records) -> None:
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self._number = 0
+        self._closed = False
         records.on_offer(self._on_offer)
 
     def _on_offer(self, record: Record) -> None:
@@ -28,17 +29,25 @@ class WaitingRoom:
             for event in self._waiting[name]:
                 event.set()
 
+    def close(self) -> None:
+        """Let nobody wait any longer, as the server stops."""
+        self._closed = True
+        for waiting in self._waiting.values():
+            for event in waiting:
+                event.set()
+
     async def until(self, name: str, attempt: Callable[[], T | None], seconds: float) -> T | None:
         """What an attempt gives, made now and after each change that may help, for some time."""
         found = attempt()
-        if found is not None or seconds <= 0 or self._number >= MAX_WAITING:
+        full = self._closed or self._number >= MAX_WAITING
+        if found is not None or seconds <= 0 or full:
             return found
         event = asyncio.Event()
         self._number += 1
         self._waiting.setdefault(name, set()).add(event)
         try:
             async with asyncio.timeout(seconds):
-                while found is None:
+                while found is None and not self._closed:
                     event.clear()
                     await event.wait()
                     found = attempt()
