@@ -12,7 +12,8 @@ event loop for all (no uvloop: docs/decisions/0007). What is compared:
 
 All servers hold 1,000 instances in 100 models unless the line says otherwise, and are asked for
 their models by turns: with 100,000 instances for a thousand models, which is also a matter of what
-the processor's caches hold. Peers run without their logs and tracers, which is to their advantage.
+the processor's caches hold. Peers run without their logs and tracers, which is to their advantage;
+FastChat "as shipped" logs each request and each pick into a file, as its own command does.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ FLEETS_OF_PEERS = {
     "DB-GPT": {"10": FLEETS["10"], "1,000": USUAL, "1,000 a model": FLEETS["1,000 a model"]},
 }
 """FastChat looks at all workers for each pick, DB-GPT at those of the model."""
+SHIPPED = ("10", "1,000")
+"""Of these sizes FastChat is also measured with the logs that its own command writes."""
+BESIDE_SHIPPED = frozenset(("FastChat", name) for name in SHIPPED)
 OTHER_POLICIES = ("round-robin", "least-loaded", "sticky")
 MOST_MODELS = 1_000
 """How many models are asked for by turns."""
@@ -121,6 +125,15 @@ def main() -> None:
             for name, fleet in FLEETS_OF_PEERS[peer].items():
                 server = stack.enter_context(serving(of_peer(module, fleet)))
                 contenders[f"{peer}, {name}"] = Contender(server, calls(fleet))
+        for name in SHIPPED:
+            server = stack.enter_context(
+                serving(
+                    of_peer("fastchat_controller", FLEETS_OF_PEERS["FastChat"][name]),
+                    environment={"AS_SHIPPED": "1"},
+                )
+            )
+            calls_of_it = of_fastchat(FLEETS_OF_PEERS["FastChat"][name])
+            contenders[f"FastChat as shipped, {name}"] = Contender(server, calls_of_it)
         rates = measure(contenders, arguments)
     same = {"1,000": "weighted"}
     show_table(
@@ -132,7 +145,21 @@ def main() -> None:
             *(Row(f"{policy} : bare", policy, "bare", 0.6) for policy in OTHER_POLICIES),
             Row("bare with our limits : bare", "bare, limits", "bare"),
             *(
-                Row(f"weighted : {peer}, {name}", same.get(name, name), f"{peer}, {name}", 8)
+                Row(
+                    f"weighted : FastChat as shipped, {name}",
+                    same.get(name, name),
+                    f"FastChat as shipped, {name}",
+                    8,
+                )
+                for name in SHIPPED
+            ),
+            *(
+                Row(
+                    f"weighted : {peer}, {name}",
+                    same.get(name, name),
+                    f"{peer}, {name}",
+                    None if (peer, name) in BESIDE_SHIPPED else 8,
+                )
                 for peer, fleets in FLEETS_OF_PEERS.items()
                 for name in fleets
             ),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import uvicorn
 
 PORT = 8000
+AS_SHIPPED = bool(os.environ.get("AS_SHIPPED"))
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,9 @@ def main(build: Callable[[Fleet], Any], http: Any = "httptools") -> None:
 
     That is an app, or an app and a protocol.
 
-    Every server runs on asyncio's own loop, since the product does, and logs nothing. What fills
-    it is spared the garbage collector, as in the product.
+    Every server runs on asyncio's own loop, since the product does. What fills it is spared the
+    garbage collector, as in the product. None logs anything, unless ``AS_SHIPPED=1`` asks for what
+    its own command would log of each request.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
@@ -58,10 +61,10 @@ def main(build: Callable[[Fleet], Any], http: Any = "httptools") -> None:
     arguments = parser.parse_args()
     built = build(Fleet(arguments.instances, arguments.per_model))
     app, http = built if isinstance(built, tuple) else (built, http)
-    logging.disable(logging.WARNING)
+    logs: dict[str, Any] = {"log_level": "info"}
+    if not AS_SHIPPED:
+        logging.disable(logging.WARNING)
+        logs = {"log_config": None, "access_log": False}
     gc.collect()
     gc.freeze()
-    uvicorn.run(
-        app, port=arguments.port, http=http, loop="asyncio", lifespan="off",
-        log_config=None, access_log=False,
-    )  # fmt: skip
+    uvicorn.run(app, port=arguments.port, http=http, loop="asyncio", lifespan="off", **logs)

@@ -652,13 +652,17 @@ def test_what_was_replaced_while_it_was_held_may_not_return(
     assert not workers.may_return(EARLY, REGISTRATION)
 
 
-def test_what_said_goodbye_before_a_restart_may_not_return(
-    mirror: Mirror, workers: Workers, clock: FakeClock
+@pytest.mark.parametrize("said", ["deregister", "drain"])
+def test_what_was_told_to_go_before_a_restart_may_not_return(
+    mirror: Mirror, workers: Workers, clock: FakeClock, said: str
 ) -> None:
     record = hold(workers)
     shown = written(REGISTRATION)
     mirror.changed(shown, run=RUN)
-    workers.deregister(record)
+    if said == "drain":
+        workers.drain(record, drained=True)
+    else:
+        workers.deregister(record)
     later = restarted(clock, settle(mirror, shown))
     assert not Workers(later.records).may_return(EARLY, REGISTRATION)
 

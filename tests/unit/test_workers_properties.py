@@ -483,8 +483,8 @@ class WorkersMachine(RuleBasedStateMachine):
             self.simple.forget(held.key)
 
     @precondition(lambda self: self.ids)
-    @rule(which=numbers, registration=st.none() | registrations, running=st.integers(0, 3))
-    def beat(self, which: int, registration: Registration | None, running: int) -> None:
+    @rule(which=numbers, running=st.integers(0, 3), other=st.none() | registrations)
+    def beat(self, which: int, running: int, other: Registration | None) -> None:
         name = list(self.ids)[-1 - which % len(self.ids)]
         known, before = self.simple.named(name), self._state()
         if known is None or known.deleting:
@@ -498,11 +498,19 @@ class WorkersMachine(RuleBasedStateMachine):
         assert self.workers.beat(self.ids[name], Load(running=running)) is result
         if result is not BeatResult.ACCEPTED:
             assert self._state() == before
-        if known is None and registration is not None:
-            self._return(name, registration)
+        if known is None:
+            self._return(name, other or self._own(name))
+
+    @staticmethod
+    def _own(name: Name) -> Registration:
+        """What the worker of that name registered, or would have."""
+        namespace = name[0].removeprefix("in ")
+        return registration_at(
+            namespace if namespace in NAMESPACES else NAMESPACES[0], name[1].host, 1.0
+        )
 
     def _return(self, name: Name, registration: Registration) -> None:
-        """A late beat holds its registration."""
+        """A late beat holds a registration."""
         returns = self.simple.may_return(name, registration)
         assert self.workers.may_return(self.ids[name], registration) is returns
         if returns:
@@ -617,8 +625,9 @@ class WorkersMachine(RuleBasedStateMachine):
         self.resync()
         self.write_what_is_held()
         self.resync()
-        self.failed.clear()
-        self.pass_time(1.0, 60)
+        if self.failed:
+            self.failed.clear()
+            self.pass_time(1.0, 60)
         self.write_statuses()
         self.restart(resync=True)
         self.each_is_what_the_model_says()
@@ -676,5 +685,5 @@ class WorkersMachine(RuleBasedStateMachine):
         assert self.workers.late == self.late
 
 
-WorkersMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=50)
+WorkersMachine.TestCase.settings = settings(max_examples=250, stateful_step_count=50)
 TestWorkersMachine = WorkersMachine.TestCase

@@ -25,8 +25,9 @@ LINGER_SECONDS = 1.0
 class ImpatientProtocol(HttpToolsProtocol):
     """uvicorn's protocol with limits on the reading of a request.
 
-    A connection has one timer, which is set anew only when it goes off too early: most requests
-    touch none. What a subclass does with the parts of a request is in ``take_*``.
+    A connection has one timer, which is set anew only when it goes off too early, and a request
+    that comes in one piece is never waited for: most requests touch no timer. What a subclass does
+    with the parts of a request is in ``take_*``.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -37,6 +38,7 @@ class ImpatientProtocol(HttpToolsProtocol):
         self._chunk_bytes = 0
         self._unfinished_bytes = 0
         self._body_bytes = 0
+        self._begun = False
         self._in_head = True
         self._completed = False
         self._refused = False
@@ -66,13 +68,14 @@ class ImpatientProtocol(HttpToolsProtocol):
             self._unfinished_bytes += len(data)
             if self._unfinished_bytes > MAX_HEAD_BYTES:
                 self._refuse_head()
+        if self._begun and (self._due is None or self._idle):
+            self.wait_for(READ_SECONDS)
 
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
-        self.wait_for(READ_SECONDS)
         self._body_bytes = 0
-        self._in_head = True
+        self._begun = self._in_head = True
 
     def on_headers_complete(self) -> None:
         """The head of a request is there."""
@@ -96,6 +99,7 @@ class ImpatientProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """A request is there in whole."""
         self._due = None
+        self._begun = False
         self._in_head = self._completed = True
         if not self._refused:
             self.take_end()
@@ -168,7 +172,7 @@ class ImpatientProtocol(HttpToolsProtocol):
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
-        self._due = None
+        self._begun, self._due = False, None
         unanswered = self._unanswered()
         if not unanswered or (unanswered == [self.cycle] and not self.cycle.response_started):
             body = bytes(response(status, detail).body)
