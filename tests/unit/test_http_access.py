@@ -516,6 +516,10 @@ async def test_heartbeats_of_instances_elsewhere_are_unknown(
     await ask(tenant, "POST", "heartbeats", json={"incarnation": own.id})
 
 
+async def test_metrics_are_for_those_who_see_all(tenant: httpx.AsyncClient) -> None:
+    assert (await tenant.get("/metrics")).status_code == 403
+
+
 async def test_nobody_is_registered_elsewhere_by_a_heartbeat(
     tenant: httpx.AsyncClient, fleet: StandaloneDesk
 ) -> None:

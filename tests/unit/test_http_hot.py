@@ -380,6 +380,24 @@ def test_what_is_not_plain_or_not_granted_is_answered_by_the_documented_route(
     assert worlds[1].passed_on == before + 1
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        f"model={'m' * 254}",
+        f"model=vicuna&namespace={'n' * 64}",
+        f"model=vicuna&key={'k' * 1025}",
+    ],
+    ids=lambda query: query[:20],
+)
+async def test_what_is_too_long_is_refused_even_if_there_is_such_a_thing(
+    world: World, query: str
+) -> None:
+    heard(world.records, "long", namespace="n" * 64, port=77)
+    heard(world.records, "long", model_name="m" * 254, port=78)
+    answer = await ask(world.short, "GET", SELECT, query=query.encode())
+    assert (answer.status, world.passed_on) == (422, 1)
+
+
 async def test_what_falls_due_is_not_picked_on_the_short_way(world: World) -> None:
     heard(world.records, "due-0", model_name="due", heartbeat_timeout=0.5)
     assert (await ask(world.short, "GET", SELECT, query=b"model=due")).status == 200
@@ -598,8 +616,14 @@ async def test_each_of_the_paths_is_served_without_the_documented_application(
 class Connection:
     """A connection to a world, by which any number of requests may go."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        of_server: asyncio.Transport,
+    ) -> None:
         self.reader = reader
+        self.of_server = of_server
         self._writer = writer
 
     async def send(self, *parts: bytes) -> None:
@@ -652,7 +676,7 @@ async def connected(
     )
     reader, writer = await asyncio.open_connection(sock=ours)
     try:
-        yield Connection(reader, writer)
+        yield Connection(reader, writer, transport)
     finally:
         writer.close()
         await writer.wait_closed()
@@ -738,9 +762,25 @@ async def test_a_plain_request_waits_until_the_one_before_it_is_answered(world: 
     ]
 
 
+async def test_who_asks_and_does_not_read_is_not_answered_without_end(world: World) -> None:
+    count, request = 3_000, on_the_wire(selecting("model=idle"))
+    async with connected(world, refuse) as connection:
+        sending = asyncio.ensure_future(connection.send(*[request * (count // 10)] * 10))
+        for _ in range(500):
+            await asyncio.sleep(0)
+        _, high_water = connection.of_server.get_write_buffer_limits()
+        assert 0 < connection.of_server.get_write_buffer_size() < 2 * high_water
+        answers = [await connection.answer() for _ in range(count)]
+        await sending
+    assert {answer.status for answer in answers} == {200, 404}
+    assert answers[0].status == 200
+
+
 @pytest.mark.parametrize("asked", [selecting("model=idle"), beating(beat())], ids=["get", "post"])
 @pytest.mark.parametrize(
-    ("headers", "version"), [([b"Connection: close"], b"1.1"), ([], b"1.0")], ids=["close", "1.0"]
+    ("headers", "version"),
+    [([b"Connection: close"], b"1.1"), ([], b"1.0"), ([b"Connection: keep-alive"], b"1.0")],
+    ids=["close", "1.0", "1.0 keep-alive"],
 )
 async def test_a_connection_that_is_to_end_ends_after_the_answer(
     world: World, asked: Asked, headers: list[bytes], version: bytes
@@ -1008,9 +1048,12 @@ def test_nothing_is_remembered_of_what_is_gone(world: World) -> None:
 # -- memory ------------------------------------------------------------------------------------
 
 
+EMPTY = (b"content-length", b"0")
+
+
 async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
     """Costs nothing, so that what is measured is the short way."""
-    await send({"type": "http.response.start", "status": 404, "headers": []})
+    await send({"type": "http.response.start", "status": 404, "headers": [EMPTY]})
     await send({"type": "http.response.body", "body": b""})
 
 

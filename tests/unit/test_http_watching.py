@@ -680,7 +680,8 @@ async def test_when_too_many_watch_the_next_is_told_to_come_again(
 class Connection:
     """A request to the route, over a connection that stays until the test ends it."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, *, reads: bool = True) -> None:
+        self._reads = reads
         self._gone = asyncio.Event()
         self._came = asyncio.Event()
         self._content = b""
@@ -701,6 +702,8 @@ class Connection:
     async def _send(self, message: Message) -> None:
         self._content += message.get("body", b"")
         self._came.set()
+        if not self._reads:
+            await asyncio.Event().wait()
 
     async def until(self, content: bytes) -> None:
         """Wait until that has come."""
@@ -720,6 +723,15 @@ async def test_a_watcher_who_goes_is_forgotten(endpoint: Endpoint, records: Reco
     heard(records)
     await connection.until(b"ADDED")
     connection.go()
+    await asyncio.wait_for(connection.answering, PATIENCE)
+    assert len(endpoint._watchers) == 0
+
+
+async def test_a_watcher_who_does_not_read_loses_its_place(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "SEND_SECONDS", 0.05)
+    connection = Connection(endpoint, reads=False)
     await asyncio.wait_for(connection.answering, PATIENCE)
     assert len(endpoint._watchers) == 0
 

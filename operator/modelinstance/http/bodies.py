@@ -28,9 +28,8 @@ PATTERNS = {
 }
 """What to write instead of what does not match."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_DNS_NAME = re.compile(
-    r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
-)
+_DNS_LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
+_DNS_NAME = re.compile(rf"(?=.{{1,253}}\Z){_DNS_LABEL}(?:\.{_DNS_LABEL})*")
 
 
 def _check_model(name: str) -> str:
@@ -82,7 +81,7 @@ def _check_base_path(path: str) -> str:
 def _check_weight(weight: float) -> float:
     if 0 < weight < 0.01:
         raise ValueError("the least weight above 0 is 0.01; 0 is listed and never picked")
-    return round(weight, 2)
+    return round(weight, 2) + 0.0  # no negative zero
 
 
 def _check_labels(labels: dict[str, str]) -> dict[str, str]:

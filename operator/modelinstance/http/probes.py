@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Response
 
+from modelinstance.http import problems
 from modelinstance.http.access import Who
 from modelinstance.http.models import Readiness
 from modelinstance.http.source import Source
@@ -38,11 +39,16 @@ def probes(source: Source, metrics: Callable[[], tuple[bytes, str]]) -> APIRoute
             200: {
                 "description": "In Prometheus' text format",
                 "content": {"text/plain": {"schema": {"type": "string"}}},
-            }
+            },
+            **problems.documented(403),
         },
     )
-    async def expose_metrics(_: Who) -> Response:
-        """Metrics for Prometheus."""
+    async def expose_metrics(caller: Who) -> Response:
+        """Metrics for Prometheus, for those who may see the models of all namespaces."""
+        if caller.namespaces is not None:
+            raise problems.ProblemError(
+                HTTPStatus.FORBIDDEN, f"{caller.name} may not see all namespaces"
+            )
         body, media_type = metrics()
         return Response(body, headers={"Content-Type": media_type})
 

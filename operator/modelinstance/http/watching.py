@@ -7,12 +7,14 @@ of names, so that a slow one costs no more than there are instances.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
 
 from modelinstance.http import problems
 from modelinstance.http.filters import Filter, Wanted
@@ -26,6 +28,8 @@ from modelinstance.registry.record import Record
 MAX_WATCHERS = 1000
 KEEPALIVE_SECONDS = 15.0
 MAX_SECONDS = 3600.0
+SEND_SECONDS = 30.0
+"""How long a watcher may take to read what was sent."""
 RETRY_AFTER_SECONDS = 5
 EVENT_STREAM = "text/event-stream"
 
@@ -118,6 +122,20 @@ class Watchers:
         return b"".join(events)
 
 
+class _Stream(StreamingResponse):
+    """Ends when its reader takes nothing for a while: else it would keep its place for ever."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send all, each part in time."""
+
+        async def send_in_time(message: Message) -> None:
+            async with asyncio.timeout(SEND_SECONDS):
+                await send(message)
+
+        with contextlib.suppress(TimeoutError):
+            await super().__call__(scope, receive, send_in_time)
+
+
 def _event(kind: str, revision: int, data: bytes) -> bytes:
     return b"event: %b\nid: %d\ndata: %b\n\n" % (kind.encode(), revision, data)
 
@@ -164,7 +182,7 @@ def watching(watchers: Watchers) -> APIRouter:
                 f"{MAX_WATCHERS} watch already",
                 {"Retry-After": str(RETRY_AFTER_SECONDS)},
             )
-        return StreamingResponse(
+        return _Stream(
             watchers.watch(model, wanted, timeout_seconds),
             media_type=EVENT_STREAM,
             headers={"Cache-Control": "no-cache"},
