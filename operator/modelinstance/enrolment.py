@@ -127,6 +127,9 @@ class ClusterEnrolment:
             return Registered(known, created=False)
         if not view.listed:
             return self._hold(registration, NOT_LISTED, created=known is None)
+        mine = self._records.get(registration.key)
+        if mine is not None and mine.spec.address != registration.spec.address:
+            raise _moved(mine.key, mine.spec)
         try:
             record = self._take(registration, await self._writer.store(registration))
         except ClusterError as error:

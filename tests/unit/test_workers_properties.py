@@ -521,7 +521,8 @@ class WorkersMachine(RuleBasedStateMachine):
     def say(self, which: int, by: int | None, what: str) -> None:
         key = list(self.simple.instances)[which % len(self.simple.instances)]
         known, record = self.simple.instances[key], self._record(key)
-        name = list(self.ids)[-1 - by % len(self.ids)] if by is not None else None
+        callable_by = [*known.names, *known.names, *reversed(self.ids)]
+        name = None if by is None else callable_by[by % len(callable_by)]
         concerned = name is None or name in known.names
         assert self.workers.concerns(record, None if name is None else self.ids[name]) is concerned
         if not concerned:
@@ -685,5 +686,5 @@ class WorkersMachine(RuleBasedStateMachine):
         assert self.workers.late == self.late
 
 
-WorkersMachine.TestCase.settings = settings(max_examples=250, stateful_step_count=50)
+WorkersMachine.TestCase.settings = settings(max_examples=500, stateful_step_count=50)
 TestWorkersMachine = WorkersMachine.TestCase

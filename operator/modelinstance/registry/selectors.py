@@ -69,4 +69,4 @@ def _requirement(found: re.Match[str]) -> Selector:
 
 def is_label(key: str, value: str) -> bool:
     """Whether that is a label by Kubernetes' syntax."""
-    return "=" not in key and _LABEL.fullmatch(f"{key}={value}") is not None
+    return _LABEL.fullmatch(f"{key}={value}") is not None
