@@ -3,7 +3,8 @@
 A program on PATH is taken as it is. Otherwise its packages are fetched with ``apt-get download``,
 which checks them against the signed package lists, and unpacked into the user's cache. They appear
 there under their final name only when all is unpacked, so what was interrupted is never taken for
-finished. What the packages depend on is not fetched: name those that are needed, too.
+finished. What the packages depend on is not fetched: name those that are needed, too. Root may also
+bring missing package lists up to date, so that a new machine needs nothing by hand.
 """
 
 from __future__ import annotations
@@ -68,12 +69,27 @@ def _unpack_into(directory: Path, name: str, packages: tuple[str, ...]) -> None:
         fetched, unpacked = Path(scratch) / "packages", Path(scratch) / "unpacked"
         fetched.mkdir()
         unpacked.mkdir()
-        _run(["apt-get", "download", "--quiet", *packages], fetched, name, packages)
+        _download(fetched, name, packages)
         for package in sorted(fetched.glob("*.deb")):
             _run(["dpkg", "-x", str(package), str(unpacked)], fetched, name, packages)
         if not os.access(_within(unpacked, name), os.X_OK):
             raise DebianError(f"Debian's package {packages[0]} holds no program /usr/bin/{name}")
         unpacked.rename(directory)
+
+
+def _download(directory: Path, name: str, packages: tuple[str, ...]) -> None:
+    """Fetch the packages; where this user may, with new package lists if need be."""
+    command = ["apt-get", "download", "--quiet", *packages]
+    try:
+        _run(command, directory, name, packages)
+    except DebianError as error:
+        if os.geteuid() != 0:
+            raise
+        try:
+            _run(["apt-get", "update", "--quiet"], directory, name, packages)
+        except DebianError:
+            raise error from None
+        _run(command, directory, name, packages)
 
 
 def _run(command: list[str], directory: Path, name: str, packages: tuple[str, ...]) -> None:

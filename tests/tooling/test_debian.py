@@ -127,6 +127,24 @@ def test_what_fails_says_why_and_leaves_nothing_that_looks_finished(
     assert os.access(debian.find(NAME, "pack").path, os.X_OK)
 
 
+@pytest.mark.parametrize(("user", "had"), [(0, True), (1000, False)])
+def test_root_gets_package_lists_that_are_missing(
+    fake: FakeDebian, monkeypatch: pytest.MonkeyPatch, user: int, had: bool
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    lists = '"$XDG_CACHE_HOME/lists"'
+    fake.install(
+        "apt-get",
+        f'if [ "$1" = update ]; then touch {lists}; '
+        f"elif [ -e {lists} ]; then echo > pack_1.0_all.deb; else exit 100; fi",
+    )
+    if had:
+        assert os.access(debian.find(NAME, "pack").path, os.X_OK)
+    else:
+        with pytest.raises(DebianError, match="Run `apt-get update`"):
+            debian.find(NAME, "pack")
+
+
 @pytest.mark.parametrize("missing", ["apt-get", "dpkg"])
 def test_without_debians_programs_it_says_what_to_install(
     fake: FakeDebian, monkeypatch: pytest.MonkeyPatch, missing: str
