@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+import debian
 
 PACKAGES = ("wrk", "libluajit-5.1-2", "libluajit-5.1-common", "libssl3")
 """The package of Debian 12, and what it needs beyond the C library."""
@@ -60,11 +61,11 @@ def script(calls: Iterable[tuple[str, str, str | None]]) -> str:
 
 def run(url: str, path: Path, seconds: float, *, core: int) -> Seen:
     """Load a server for some time. Every answer has to be 2xx or 3xx."""
-    program, libraries = _find()
+    tool = _find()
     length = f"{math.ceil(seconds)}s"
     done = subprocess.run(
-        [str(program), "-t1", "--timeout=60s", f"-c{CONNECTIONS}", f"-d{length}", f"-s{path}", url],
-        env={**os.environ, **libraries}, capture_output=True, text=True, check=True,
+        [str(tool.path), "-t1", "--timeout=60s", f"-c{CONNECTIONS}", f"-d{length}", f"-s{path}", url],
+        env={**os.environ, **tool.environ}, capture_output=True, text=True, check=True,
         timeout=10 * seconds + 60, preexec_fn=lambda: os.sched_setaffinity(0, {core}),
     )  # fmt: skip
     line = next(line for line in done.stdout.splitlines() if line.startswith("seen "))
@@ -76,38 +77,8 @@ def run(url: str, path: Path, seconds: float, *, core: int) -> Seen:
 
 
 @cache
-def _find() -> tuple[Path, dict[str, str]]:
-    """The program, and what its environment has to hold."""
-    if found := shutil.which("wrk"):
-        return Path(found), {}
-    cached = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    directory = cached / "modelinstance-operator" / "wrk"
-    program = directory / "usr" / "bin" / "wrk"
-    if not program.exists():
-        _download(directory)
-    libraries = ":".join(map(str, sorted((directory / "usr" / "lib").glob("*-linux-gnu*"))))
-    return program, {"LD_LIBRARY_PATH": libraries}
-
-
-def _download(directory: Path) -> None:
-    """Unpack wrk from Debian's archive into the cache, for which nobody has to be root."""
-    print("==> Getting wrk from Debian's archive", flush=True)
-    shutil.rmtree(directory, ignore_errors=True)
-    scratch = directory.with_suffix(".new")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
+def _find() -> debian.Program:
     try:
-        subprocess.run(
-            ["apt-get", "download", "-qq", *PACKAGES],
-            cwd=scratch, check=True, capture_output=True, text=True,
-        )  # fmt: skip
-        for package in scratch.glob("*.deb"):
-            subprocess.run(["dpkg", "-x", package.name, "."], cwd=scratch, check=True)
-            package.unlink()
-    except (OSError, subprocess.CalledProcessError) as error:
-        said = getattr(error, "stderr", None) or error
-        raise SystemExit(
-            f"wrk is needed and could not be had: {said}\nInstall it (apt-get install wrk, or "
-            f"another system's package), or run `apt-get update` and try again."
-        ) from error
-    scratch.rename(directory)
+        return debian.find("wrk", *PACKAGES)
+    except debian.DebianError as error:
+        raise SystemExit(str(error)) from error
