@@ -64,7 +64,10 @@ def run(url: str, path: Path, seconds: float, *, core: int) -> Seen:
     tool = _find()
     length = f"{math.ceil(seconds)}s"
     done = subprocess.run(
-        [str(tool.path), "-t1", "--timeout=60s", f"-c{CONNECTIONS}", f"-d{length}", f"-s{path}", url],
+        [
+            str(tool.path), "-t1", "--timeout=60s",
+            f"-c{CONNECTIONS}", f"-d{length}", f"-s{path}", url,
+        ],
         env={**os.environ, **tool.environ}, capture_output=True, text=True, check=True,
         timeout=10 * seconds + 60, preexec_fn=lambda: os.sched_setaffinity(0, {core}),
     )  # fmt: skip
