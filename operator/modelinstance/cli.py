@@ -18,6 +18,7 @@ from modelinstance.app import Operator, Standalone
 from modelinstance.cluster.access import Access as ClusterAccess
 from modelinstance.cluster.access import AccessError as ClusterAccessError
 from modelinstance.http.access import Access, OpenAccess, TokenAccess
+from modelinstance.registry.instance import DNS_LABEL
 from modelinstance.settings import (
     DEFAULT_HEARTBEAT_TIMEOUT_SECONDS,
     DEFAULT_NAMESPACE,
@@ -28,7 +29,7 @@ from modelinstance.settings import (
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+NAMESPACE = re.compile(DNS_LABEL)
 
 
 class Program(Protocol):

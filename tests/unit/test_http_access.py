@@ -30,7 +30,7 @@ from modelinstance.registry.registrations import Registration
 from modelinstance.standalone import StandaloneDesk
 from unit.builders import TIMEOUT, key, put, spec
 from unit.clock import FakeClock
-from unit.wire import over_the_wire
+from unit.wire import by
 
 WAYS = ["documented", "short"]
 OPEN = {"/livez", "/readyz", "/docs", "/docs/oauth2-redirect", "/openapi.json"}
@@ -197,11 +197,7 @@ def desk(clock: FakeClock) -> StandaloneDesk:
 
 def calling(desk: StandaloneDesk, access: Access, way: str) -> httpx.AsyncClient:
     endpoint = Endpoint(desk, lambda: (b"up 1\n", "text/plain"), access)
-    app = (
-        endpoint.documented
-        if way == "documented"
-        else over_the_wire(endpoint.app, endpoint.protocol)
-    )
+    app = by(way, endpoint)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://registry")
 
 

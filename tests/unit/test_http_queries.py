@@ -30,7 +30,7 @@ from modelinstance.registry.view import ViewState
 from modelinstance.registry.workers import Workers
 from unit.builders import TIMEOUT, key, put
 from unit.clock import FakeClock
-from unit.wire import over_the_wire
+from unit.wire import by
 
 SOON = 0.05
 """Seconds that a request waits in vain."""
@@ -84,11 +84,7 @@ def app(endpoint: Endpoint) -> FastAPI:
 async def client(
     endpoint: Endpoint, request: pytest.FixtureRequest
 ) -> AsyncIterator[httpx.AsyncClient]:
-    app = (
-        endpoint.documented
-        if request.param == "documented"
-        else over_the_wire(endpoint.app, endpoint.protocol)
-    )
+    app = by(request.param, endpoint)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://registry"
     ) as client:

@@ -23,7 +23,7 @@ from modelinstance.registry.workers import BeatResult
 from modelinstance.standalone import StandaloneDesk
 from unit.builders import TIMEOUT, live, put, spec
 from unit.clock import FakeClock
-from unit.wire import over_the_wire
+from unit.wire import by
 
 INSTANCES, HEARTBEATS, SELECT = "/api/v1/instances", "/api/v1/heartbeats", "/api/v1/select"
 VICUNA = {"model": "vicuna", "host": "10.0.0.5", "port": 8000}
@@ -43,11 +43,7 @@ def serve(clock: Clock) -> tuple[StandaloneDesk, Endpoint]:
 
 def calling(endpoint: Endpoint, way: str) -> httpx.AsyncClient:
     """A client of the application that has every route, or of the short way over it."""
-    app = (
-        endpoint.documented
-        if way == "documented"
-        else over_the_wire(endpoint.app, endpoint.protocol)
-    )
+    app = by(way, endpoint)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://registry")
 
 

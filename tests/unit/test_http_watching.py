@@ -27,7 +27,7 @@ from modelinstance.registry.records import Records
 from modelinstance.standalone import StandaloneDesk
 from unit.builders import TIMEOUT, key, live, put
 from unit.clock import FakeClock
-from unit.wire import over_the_wire
+from unit.wire import by
 
 WATCH = "/api/v1/watch"
 ALIVE = b": the stream is alive\n\n"
@@ -591,11 +591,7 @@ def endpoint(desk: StandaloneDesk) -> Endpoint:
 async def client(
     endpoint: Endpoint, request: pytest.FixtureRequest
 ) -> AsyncIterator[httpx.AsyncClient]:
-    app = (
-        endpoint.documented
-        if request.param == "documented"
-        else over_the_wire(endpoint.app, endpoint.protocol)
-    )
+    app = by(request.param, endpoint)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://registry") as client:
         yield client

@@ -14,6 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
+from modelinstance.http.endpoint import Endpoint
 from modelinstance.http.hot import ShortProtocol
 
 
@@ -59,6 +60,13 @@ class Wire(asyncio.Transport):
 
     def on_message_complete(self) -> None:
         self.ended.set()
+
+
+def by(way: str, endpoint: Endpoint) -> ASGIApp:
+    """An endpoint by its documented way, or by the short way before it."""
+    if way == "documented":
+        return endpoint.documented
+    return over_the_wire(endpoint.app, endpoint.protocol)
 
 
 def over_the_wire(served: ASGIApp, protocol_of: Callable[..., ShortProtocol]) -> ASGIApp:

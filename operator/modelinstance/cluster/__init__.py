@@ -6,6 +6,3 @@ server. It decides nothing about instances.
 
 FIELD_MANAGER = "modelinstance-operator"
 """Who owns the statuses (server-side apply)."""
-
-REGISTRATION_MANAGER = "modelinstance-registration"
-"""Who owns the fields that a worker's registration has set."""

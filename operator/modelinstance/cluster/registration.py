@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from modelinstance.cluster import REGISTRATION_MANAGER
 from modelinstance.cluster.client import CONFLICT, NOT_FOUND, ClusterClient, ClusterError
 from modelinstance.cluster.translate import observe, registration_body
 from modelinstance.registry.instance import InstanceKey
 from modelinstance.registry.observed import Observed
-from modelinstance.registry.registrations import Registration
+from modelinstance.registry.registrations import MANAGER, Registration
 
 TRIES = 4
 """How often fields may turn out to be somebody else's; each try leaves out more of them."""
@@ -30,7 +29,7 @@ class RegistrationWriter:
         body = registration_body(registration)
         for _ in range(TRIES):
             try:
-                return observe(await self._client.apply(body, REGISTRATION_MANAGER))
+                return observe(await self._client.apply(body, MANAGER))
             except ClusterError as error:
                 if error.status != CONFLICT or not _leave_out(body, error.fields):
                     raise

@@ -10,13 +10,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 from pydantic.alias_generators import to_camel
 
 from modelinstance.registry import selectors
-from modelinstance.registry.instance import InstanceSpec, normalize_host
+from modelinstance.registry.instance import DNS_LABEL, InstanceSpec, normalize_host
 from modelinstance.registry.load import Load
 from modelinstance.registry.registrations import MANAGED_BY, Registration
 
 MAX_BATCH = 10_000
 MAX_NUMBER = 1e12
-NAMESPACE = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+NAMESPACE = rf"^{DNS_LABEL}$"
 INCARNATION = r"^[0-9a-f]{16}$"
 EXCLUDED = r"^.+/.+$"
 EXTRA_NAME = r"^[A-Za-z_:][A-Za-z0-9_:.-]{0,63}$"
@@ -28,8 +28,7 @@ PATTERNS = {
 }
 """What to write instead of what does not match."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_DNS_LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
-_DNS_NAME = re.compile(rf"(?=.{{1,253}}\Z){_DNS_LABEL}(?:\.{_DNS_LABEL})*")
+_DNS_NAME = re.compile(rf"(?=.{{1,253}}\Z){DNS_LABEL}(?:\.{DNS_LABEL})*")
 
 
 def _check_model(name: str) -> str:
@@ -127,6 +126,11 @@ class LoadBody(_Body):
         return Load(self.running, self.waiting, self.kv_cache, self.extra)
 
 
+def load_of(body: LoadBody | None) -> Load | None:
+    """The load that was told, if one was."""
+    return None if body is None else body.meant()
+
+
 class HeartbeatBody(_Body):
     """How the instance shows that it is alive."""
 
@@ -182,7 +186,7 @@ class RegistrationBody(_Body):
                 heartbeat_timeout=self.heartbeat.timeout_seconds,
             ),
             labels=self.labels,
-            load=None if self.load is None else self.load.meant(),
+            load=load_of(self.load),
         )
 
 

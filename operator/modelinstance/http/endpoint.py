@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache, partial
 from importlib.metadata import version
 from typing import Any
 
@@ -65,8 +66,6 @@ def _documented(
         generate_unique_id_function=lambda route: route.name,
         responses=problems.documented(400, 401, 408, 413, 431, 500),
     )
-    describe = app.openapi
-    app.openapi = lambda: _completed(describe())  # type: ignore[method-assign]  # FastAPI's way
     problems.install(app)
     app.add_middleware(Doorkeeper, access=access)
     app.add_middleware(ViewHeaders, source=source)
@@ -75,18 +74,20 @@ def _documented(
     app.include_router(registering(source))
     app.include_router(leaving(source))
     app.include_router(probes(source, metrics))
+    app.openapi = cache(partial(_described, app.openapi))  # type: ignore[method-assign]
     return app
 
 
-def _completed(document: dict[str, Any]) -> dict[str, Any]:
+def _described(describe: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """The document with what holds for all routes alike.
 
     Answers under ``/api/`` have the headers of the view, and a token is needed only where the
     registry was given some.
     """
+    document = describe()
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            if "security" in operation and {} not in operation["security"]:
+            if "security" in operation:
                 operation["security"].append({})
             if path.startswith("/api/"):
                 for answer in operation["responses"].values():

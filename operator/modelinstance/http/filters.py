@@ -15,6 +15,7 @@ from modelinstance.registry.instance import InstanceKey
 from modelinstance.registry.record import Record
 from modelinstance.registry.records import Records
 
+MAX_NAMESPACE = 63
 Filter = Callable[[Record], bool] | None
 """Whether an instance is meant; ``None`` stands for all."""
 
@@ -23,7 +24,9 @@ async def read_filter(
     caller: Who,
     namespace: Annotated[
         str | None,
-        Query(description="Only instances of this namespace.", min_length=1, max_length=63),
+        Query(
+            description="Only instances of this namespace.", min_length=1, max_length=MAX_NAMESPACE
+        ),
     ] = None,
     selector: Annotated[
         str | None,

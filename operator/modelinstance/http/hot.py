@@ -16,17 +16,17 @@ from urllib.parse import unquote_to_bytes
 from pydantic import ValidationError
 
 from modelinstance.http.access import AUTHORIZATION, Access, Caller
-from modelinstance.http.bodies import BeatBatch, BeatBody
-from modelinstance.http.filters import narrowed
+from modelinstance.http.bodies import BeatBatch, BeatBody, load_of
+from modelinstance.http.filters import MAX_NAMESPACE, narrowed
 from modelinstance.http.headers import view_headers
 from modelinstance.http.patience import ImpatientProtocol
+from modelinstance.http.queries import MAX_KEY, MAX_NAME
 from modelinstance.http.rendering import Renderings
 from modelinstance.http.source import Source
 from modelinstance.registry.errors import NoHealthyInstanceError
-from modelinstance.registry.selection import Policy, Wish
+from modelinstance.registry.selection import Policy, Wish, policy_for
 
 MAX_CACHED_QUERY = 512
-MAX_NAME, MAX_KEY = 253, 1024
 JSON = (b"content-type", b"application/json")
 SELECT, HEARTBEATS = "/api/v1/select", "/api/v1/heartbeats"
 PATHS = {SELECT: "GET", HEARTBEATS: "POST"}
@@ -62,13 +62,13 @@ def _ask(query: bytes) -> _Question | None:
     policy, namespace = given.pop(b"policy", ""), given.pop(b"namespace", None)
     if b"#" in query or given or not 0 < len(model) <= MAX_NAME or len(key) > MAX_KEY:
         return None
-    if namespace is not None and len(namespace) > 63:
+    if namespace is not None and len(namespace) > MAX_NAMESPACE:
         return None
     try:
-        chosen = Policy(policy) if policy else Policy.STICKY if key else Policy.WEIGHTED
+        chosen = policy_for(Policy(policy) if policy else None, key)
     except ValueError:
         return None
-    if chosen is Policy.STICKY and not key:
+    if chosen is None:
         return None
     return _Question(model, Wish(chosen, key), namespace)
 
@@ -164,8 +164,7 @@ class ShortWay:
 
     def _take(self, beat: BeatBody) -> bytes:
         record = self._source.records.identified(beat.incarnation)
-        load = None if beat.load is None else beat.load.meant()
-        result = self._source.workers.beat(beat.incarnation, load)
+        result = self._source.workers.beat(beat.incarnation, load_of(beat.load))
         named = beat.incarnation if record is None else record.id
         return b'{"incarnation":"%b","result":"%b"}' % (named.encode(), result.encode())
 

@@ -26,16 +26,20 @@ from modelinstance.http.waiting import WaitingRoom
 from modelinstance.registry.errors import NoHealthyInstanceError
 from modelinstance.registry.reasons import REASONS
 from modelinstance.registry.record import Record
-from modelinstance.registry.selection import Policy, Wish
+from modelinstance.registry.selection import Policy, Wish, policy_for
 
 RETRY_AFTER_SECONDS = 1
 MAX_WAIT_SECONDS = 60.0
 MAX_EXCLUDED = 64
+MAX_NAME, MAX_KEY = 253, 1024
+"""The longest name of a model, and the longest key, in characters."""
 REASONS_SHOWN = 20
 """How many instances a 503 explains."""
 
 MODEL_NAME = Query(
-    description="A model name or alias; it may hold '/', '@' and ':'.", min_length=1, max_length=253
+    description="A model name or alias; it may hold '/', '@' and ':'.",
+    min_length=1,
+    max_length=MAX_NAME,
 )
 Namespace = Annotated[
     str, Path(description="The namespace of the resource.", min_length=1, max_length=253)
@@ -131,7 +135,7 @@ def queries(source: Source, room: WaitingRoom) -> APIRouter:
             str,
             Query(
                 description="What is to stay with one instance, for example a session.",
-                max_length=1024,
+                max_length=MAX_KEY,
             ),
         ] = "",
         exclude: Annotated[
@@ -152,8 +156,8 @@ def queries(source: Source, room: WaitingRoom) -> APIRouter:
         ] = 0.0,
     ) -> Instance:
         """One healthy instance of a model."""
-        chosen = policy or (Policy.STICKY if key else Policy.WEIGHTED)
-        if chosen is Policy.STICKY and not key:
+        chosen = policy_for(policy, key)
+        if chosen is None:
             raise _bad("query.key: policy=sticky needs a key, for example the session")
         wish = Wish(chosen, key, _without(exclude, wanted))
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 
 from modelinstance.http import problems
 from modelinstance.http.access import Caller, Who, refuse_unless_seen
-from modelinstance.http.bodies import BeatBatch, BeatBody, Beats, RegistrationBody
+from modelinstance.http.bodies import BeatBatch, BeatBody, Beats, RegistrationBody, load_of
 from modelinstance.http.models import (
     BeatAnswer,
     BeatAnswers,
@@ -82,8 +82,7 @@ def registering(source: Source) -> APIRouter:
             record = None
             result = BeatResult.UNKNOWN
         else:
-            load = None if beat.load is None else beat.load.meant()
-            result = workers.beat(beat.incarnation, load)
+            result = workers.beat(beat.incarnation, load_of(beat.load))
         outcome, known = BeatOutcome(result.value), beat.incarnation
         if record is not None:
             known = record.id

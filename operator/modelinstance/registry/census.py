@@ -25,7 +25,6 @@ class Census:
     def __init__(self) -> None:
         self.by_model: dict[str, Counter[Phase]] = {}
         self.ready = 0
-        self._sizes: Counter[str] = Counter()
 
     def __contains__(self, model_name: str) -> bool:
         return model_name in self.by_model
@@ -38,15 +37,14 @@ class Census:
 
     def enter(self, model_name: str, verdict: Verdict) -> None:
         """A record of that model comes."""
-        self._sizes[model_name] += 1
         phases = self.by_model.setdefault(model_name, Counter())
         phases[verdict.phase] += 1
         self.ready += verdict.ready
 
     def leave(self, model_name: str, verdict: Verdict) -> None:
         """A record of that model goes."""
-        self._sizes[model_name] -= 1
-        self.by_model[model_name][verdict.phase] -= 1
+        phases = self.by_model[model_name]
+        phases[verdict.phase] -= 1
         self.ready -= verdict.ready
-        if not self._sizes[model_name]:
-            del self._sizes[model_name], self.by_model[model_name]
+        if not phases.total():
+            del self.by_model[model_name]

@@ -10,6 +10,8 @@ from enum import StrEnum
 from hashlib import blake2b
 from ipaddress import ip_address
 
+DNS_LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
+"""A part of a DNS name, and the name of a namespace (RFC 1123), as a pattern."""
 NO_UID = ""
 """Stands for the uid of a resource that is yet to be written, or where there are no resources."""
 

@@ -14,7 +14,7 @@ from modelinstance.registry.record import Record
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "modelinstance-registration"
-"""The value of the label `MANAGED_BY` on what came by registration."""
+"""Who owns what a registration has set, also in the label `MANAGED_BY`."""
 MAX_SLUG = 40
 
 

@@ -46,6 +46,12 @@ class Policy(StrEnum):
     STICKY = "sticky"
 
 
+def policy_for(policy: Policy | None, key: str) -> Policy | None:
+    """How to pick for a caller who may leave it open; None where a key is needed and missing."""
+    chosen = policy or (Policy.STICKY if key else Policy.WEIGHTED)
+    return None if chosen is Policy.STICKY and not key else chosen
+
+
 Admits = Callable[[Record], bool]
 
 

@@ -82,6 +82,9 @@ class Workers:
             self.records.set_deregistered(record, deregistered=False)
         if record.drained:
             self.records.set_drained(record, drained=False)
+        self._hear(record, load)
+
+    def _hear(self, record: Record, load: Load | None) -> None:
         self.records.beat(record)
         if load is not None:
             self.records.set_load(record, load)
@@ -97,9 +100,7 @@ class Workers:
             result = BeatResult.DEREGISTERED
         else:
             result = BeatResult.ACCEPTED
-            self.records.beat(record)
-            if load is not None:
-                self.records.set_load(record, load)
+            self._hear(record, load)
         self.beats[result] += 1
         return result
 
