@@ -33,27 +33,36 @@ install: $(STAMP) ## Make the virtual environment
 binaries: $(STAMP) ## Get etcd, kube-apiserver and kubectl (built once, about 4 minutes)
 	@$(BIN)/python -m controlplane build
 
+.PHONY: chart-tools
+chart-tools: $(STAMP) ## Get helm, kubeconform and helm-unittest (built once, about 2 minutes)
+	@$(BIN)/python -m charttools build
+
 .PHONY: demo
 demo: binaries ## Show the whole idea on a real API server (KEEP=1 leaves it up)
 	@$(BIN)/python -m demo $(if $(KEEP),--keep)
 
 .PHONY: test
-test: binaries ## Run all tests
+test: binaries chart-tools ## Run all tests but for the end-to-end ones
 	@$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: e2e
+e2e: binaries chart-tools ## Install the chart in a real cluster and use it (KUBECONFIG, or a node of its own)
+	@$(BIN)/python -m rig $(ARGS)
+
 .PHONY: lint
-lint: $(STAMP) ## Run ruff, mypy --strict and import-linter
+lint: $(STAMP) ## Run ruff, mypy --strict, import-linter and hadolint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PYTHONPATH=operator $(BIN)/lint-imports --no-cache
+	$(BIN)/hadolint Dockerfile tests/e2e/fixtures/Dockerfile
 
 .PHONY: generate
-generate: $(STAMP) ## Write the generated files anew
+generate: chart-tools ## Write the generated files anew
 	@$(BIN)/python -m generate
 
 .PHONY: verify
-verify: $(STAMP) ## Check that the generated files are up to date
+verify: chart-tools ## Check that the generated files are up to date
 	@$(BIN)/python -m generate --check
 
 .PHONY: lock

@@ -39,3 +39,59 @@
   verbs:
   - patch
 {{- end }}
+{{- define "modelinstance.rules.home-unmirrored" -}}
+- apiGroups:
+  - modelinstance.dev
+  resources:
+  - modelinstances
+  verbs:
+  - list
+  - watch
+- apiGroups:
+  - modelinstance.dev
+  resources:
+  - instanceregistries
+  verbs:
+  - list
+  - watch
+{{- end }}
+{{- define "modelinstance.rules.view" -}}
+- apiGroups:
+  - modelinstance.dev
+  resources:
+  - modelinstances
+  verbs:
+  - get
+  - list
+  - watch
+- apiGroups:
+  - modelinstance.dev
+  resources:
+  - instanceregistries
+  verbs:
+  - get
+  - list
+  - watch
+{{- end }}
+{{- define "modelinstance.rules.edit" -}}
+- apiGroups:
+  - modelinstance.dev
+  resources:
+  - modelinstances
+  verbs:
+  - create
+  - update
+  - patch
+  - delete
+  - deletecollection
+- apiGroups:
+  - modelinstance.dev
+  resources:
+  - instanceregistries
+  verbs:
+  - create
+  - update
+  - patch
+  - delete
+  - deletecollection
+{{- end }}

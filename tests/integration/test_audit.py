@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 import yaml
 
+from support.audit import AuditEntry, Rule, rules_of
 from support.background import BackgroundLoop
-from support.cluster import HOME, ROOT, AuditEntry, Cluster
+from support.cluster import HOME, ROOT, Cluster
 from support.operator_process import OperatorProcess, Start
 from support.proxy import HoldingProxy
 from support.waiting import eventually
@@ -134,40 +134,10 @@ def test_a_restart_writes_nothing(
     assert cluster.registry()["metadata"]["uid"] == registry["metadata"]["uid"]
 
 
-@dataclass(frozen=True)
-class Rule:
-    """One verb on one resource; ``namespace`` is empty where it holds in all of them."""
-
-    resource: str
-    verb: str
-    namespace: str
-
-    def allows(self, entry: AuditEntry) -> bool:
-        """Whether it lets a request pass."""
-        return (
-            (self.resource, self.verb) == (entry.resource, entry.verb)
-            and self.namespace in {"", entry.namespace}
-        )  # fmt: skip
-
-    def is_needed_for(self, entry: AuditEntry) -> bool:
-        """Whether a request that passed would not have without it.
-
-        To apply what is not there yet takes the right to create, beside that to patch.
-        """
-        made = entry.verb == "patch" and entry.code == 201
-        return self.allows(entry) or (made and self.allows(replace(entry, verb="create")))
-
-
 def granted() -> Iterator[Rule]:
-    """What ``deploy/rbac.yaml`` grants."""
-    text = (ROOT / "deploy/rbac.yaml").read_text(encoding="utf-8")
-    for manifest in yaml.safe_load_all(text):
-        for rule in manifest.get("rules", ()):
-            assert rule["apiGroups"] == ["modelinstance.dev"]
-            assert rule.keys() == {"apiGroups", "resources", "verbs"}
-            for resource in rule["resources"]:
-                for verb in rule["verbs"]:
-                    yield Rule(resource, verb, manifest["metadata"].get("namespace", ""))
+    """What ``deploy/cluster-wide/rbac.yaml`` grants."""
+    text = (ROOT / "deploy/cluster-wide/rbac.yaml").read_text(encoding="utf-8")
+    return rules_of(manifest for manifest in yaml.safe_load_all(text) if "rules" in manifest)
 
 
 def test_every_right_is_needed_and_no_other_is_asked_for(

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from support.cluster import AuditEntry, Cluster
+from support.audit import AuditEntry
+from support.cluster import Cluster
 from support.operator_process import OperatorProcess
 from support.waiting import eventually
 

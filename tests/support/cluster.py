@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import ssl
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,8 @@ import yaml
 
 from controlplane.binaries import Binaries
 from controlplane.plane import ControlPlane
+from support import audit
+from support.audit import AuditEntry
 from support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,18 +24,6 @@ GROUPS = ("system:serviceaccounts", f"system:serviceaccounts:{HOME}")
 ADMIN = "test-admin"
 API = "/apis/modelinstance.dev/v1alpha1"
 HEARTBEAT = "modelinstance.dev/heartbeat"
-
-
-@dataclass(frozen=True)
-class AuditEntry:
-    """One request of the audit log."""
-
-    verb: str
-    resource: str
-    namespace: str
-    name: str
-    code: int
-    url: str
 
 
 class Cluster:
@@ -76,7 +64,7 @@ class Cluster:
     def install(self) -> None:
         """Apply the CRDs, the operator's namespace and its RBAC, exactly as in ``deploy/``."""
         self.kubectl("apply", "-k", str(ROOT / "crds"))
-        for name in ("namespace", "rbac"):
+        for name in ("namespace", "common/serviceaccount", "cluster-wide/rbac"):
             self.kubectl("apply", "-f", str(ROOT / f"deploy/{name}.yaml"))
         self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
         eventually(lambda: self._served("modelinstances") and self._served("instanceregistries"))
@@ -237,31 +225,8 @@ class Cluster:
 
     def audit(self, since: int, user: str = OPERATOR) -> list[AuditEntry]:
         """The requests of a user since a mark, watches included."""
-        return list(self._read_audit(since, user))
+        return [e for e in audit.read(self.plane.audit_log, since) if e.user == user]
 
     def writes(self, since: int, user: str = OPERATOR) -> list[AuditEntry]:
         """The requests of a user since a mark that change anything."""
         return [e for e in self.audit(since, user) if e.verb not in {"get", "list", "watch"}]
-
-    def _read_audit(self, since: int, user: str) -> Iterator[AuditEntry]:
-        with self.plane.audit_log.open("rb") as log:
-            log.seek(since)
-            lines = log.read().splitlines()
-        seen: set[str] = set()
-        for line in lines:
-            entry = json.loads(line)
-            if entry["user"]["username"] != user or entry["auditID"] in seen:
-                continue
-            seen.add(entry["auditID"])
-            about = entry.get("objectRef", {})
-            resource = about.get("resource", "")
-            if "subresource" in about:
-                resource += "/" + about["subresource"]
-            yield AuditEntry(
-                verb=entry["verb"],
-                resource=resource,
-                namespace=about.get("namespace", ""),
-                name=about.get("name", ""),
-                code=entry.get("responseStatus", {}).get("code", 0),
-                url=entry["requestURI"],
-            )

@@ -1,4 +1,6 @@
-"""A real control plane for the tests that do not break it, and a made-up Go for the builder's."""
+"""A real control plane for the tests that do not break it, the real tools of the chart, and a
+made-up Go for the builder's tests.
+"""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -6,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from controlplane import Binaries, ControlPlane, ensure
+import charttools
+import controlplane
+from charttools import ChartTools
+from controlplane import Binaries, ControlPlane
 from tooling.fake_go import FakeGo
 from tooling.processes import Exit
 
@@ -29,7 +34,7 @@ def make_fake_go(tmp_path: Path) -> Iterator[Callable[[str], FakeGo]]:
 
 @pytest.fixture
 def tool_environ(tmp_path: Path) -> Mapping[str, str]:
-    """An environment in which `python -m controlplane` works on a cache of the test's own."""
+    """An environment in which the commands of the tools work on a cache of the test's own."""
     environ = {**os.environ, "PYTHONPATH": str(ROOT / "tools"), "XDG_CACHE_HOME": str(tmp_path)}
     environ.pop("KUBEBUILDER_ASSETS", None)
     return environ
@@ -38,7 +43,13 @@ def tool_environ(tmp_path: Path) -> Mapping[str, str]:
 @pytest.fixture(scope="session")
 def binaries() -> Binaries:
     """The real programs."""
-    return ensure()
+    return controlplane.ensure()
+
+
+@pytest.fixture(scope="session")
+def chart_tools() -> ChartTools:
+    """The real programs."""
+    return charttools.ensure()
 
 
 @pytest.fixture(scope="session")

@@ -10,27 +10,34 @@ case "$1" in
 version) echo "go version go{version} linux/amd64" ;;
 build)
     while [ "$1" != -o ]; do shift; done
+    out=$2
+    shift 2
     echo "$$" >> "{state}/builds"
     read -r verdict < "{state}/gate"
     [ "$verdict" = ok ] || {{ echo "main.go:1: does not compile"; exit 1; }}
-    for name in kube-apiserver kubectl server; do
-        printf '#!/bin/sh\\n' > "$2$name"
-        chmod +x "$2$name"
+    for package in "$@"; do
+        name=${{package##*/}}
+        [ "$name" != library ] || continue
+        case "$name" in v[0-9]*) package=${{package%/*}}; name=${{package##*/}} ;; esac
+        printf '#!/bin/sh\\n# %s\\n' "$package" > "$out$name"
+        chmod +x "$out$name"
     done ;;
 esac
 """
 
 
 class FakeGo:
-    """A `go` that counts its builds and lets each go on when the test says how it ends."""
+    """A `go` that counts its builds and lets each go on when the test says how it ends.
+
+    It names programs as Go does, and each holds the path of its package without a version. A
+    package called `library` becomes no program.
+    """
 
     def __init__(self, directory: Path, version: str) -> None:
         self.bin = directory / "bin"
-        self._state = directory
         self.bin.mkdir(parents=True)
-        os.mkfifo(directory / "gate")
-        os.mkfifo(directory / "builds")
-        self._builds = os.open(directory / "builds", os.O_RDWR)
+        self._gate = self._fifo(directory / "gate")
+        self._builds = self._fifo(directory / "builds")
         program = self.bin / "go"
         program.write_text(FAKE_GO.format(version=version, state=directory), encoding="utf-8")
         program.chmod(0o755)
@@ -46,9 +53,15 @@ class FakeGo:
         return not select.select([self._builds], [], [], 0)[0]
 
     def finish(self, verdict: str = "ok") -> None:
-        """Let the build that waits succeed, or fail for any other verdict."""
-        (self._state / "gate").write_text(f"{verdict}\n", encoding="ascii")
+        """Let the build that waits, or else the next, succeed, or fail for any other verdict."""
+        os.write(self._gate, f"{verdict}\n".encode())
 
     def close(self) -> None:
         """Close what the test's process holds open."""
+        os.close(self._gate)
         os.close(self._builds)
+
+    @staticmethod
+    def _fifo(path: Path) -> int:
+        os.mkfifo(path)
+        return os.open(path, os.O_RDWR)

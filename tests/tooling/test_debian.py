@@ -11,6 +11,7 @@ import pytest
 
 import debian
 from debian import DebianError
+from gobuild import cache
 
 NAME = "frobnicate"
 APT_GET = """
@@ -67,7 +68,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeDebian:
 
 def kept() -> list[str]:
     """What the cache holds, the lock left out."""
-    return sorted(path.name for path in debian.cache_root().iterdir() if path.name != ".lock")
+    return sorted(path.name for path in cache.root(debian.CACHE).iterdir() if path.name != ".lock")
 
 
 def test_a_program_on_the_path_is_taken_as_it_is(fake: FakeDebian) -> None:
@@ -99,7 +100,7 @@ def test_the_libraries_of_the_packages_are_found(fake: FakeDebian) -> None:
     fake.install("dpkg", DPKG + 'mkdir -p "$3/usr/lib/x86_64-linux-gnu"')
     found = debian.find(NAME, "pack")
     assert found.environ == {
-        "LD_LIBRARY_PATH": str(debian.cache_root() / "pack/usr/lib/x86_64-linux-gnu")
+        "LD_LIBRARY_PATH": str(cache.root(debian.CACHE) / "pack/usr/lib/x86_64-linux-gnu")
     }
 
 
@@ -157,7 +158,7 @@ def test_without_debians_programs_it_says_what_to_install(
 
 
 def test_what_a_killed_process_left_is_removed(fake: FakeDebian) -> None:
-    left = debian.cache_root() / ".tmp-left" / "unpacked" / "usr"
+    left = cache.root(debian.CACHE) / ".tmp-left" / "unpacked" / "usr"
     left.mkdir(parents=True)
     debian.find(NAME, "pack")
     assert kept() == ["pack"]

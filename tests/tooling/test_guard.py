@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.errors import StartError
-from controlplane.guard import GuardedProcess
+from guarded.errors import StartError
+from guarded.process import GuardedProcess
 from tooling.processes import Exit
 
 STUBBORN = "trap '' TERM; echo up > fifo; read -r _ < fifo"
 OWNER = """
 import sys
 from pathlib import Path
-from controlplane.guard import GuardedProcess
+from guarded.process import GuardedProcess
 guarded = GuardedProcess(["cat", sys.argv[1]], log=Path(sys.argv[2]))
 print(guarded.pid, flush=True)
 sys.stdin.read()

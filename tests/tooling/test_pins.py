@@ -1,72 +1,66 @@
-"""What is pinned, and when a cached build still fits."""
+"""What is read from a go.mod."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-from controlplane import pins
-from controlplane.pins import GoVersion, Pins
-from controlplane.toolchain import pinned_wheel_version
+from gobuild.pins import GoVersion, Pins
+
+GO_MOD = """\
+module example.com/tools
+
+go 1.26.3
+
+replace example.com/replaced => example.com/fork v0.0.9
+
+tool example.com/a/cmd/a
+
+require example.com/alone v3.1.4
+
+require (
+	example.com/a v1.2.3
+	example.com/a/v2 v2.0.1 // indirect
+	example.com/replaced v0.0.1
+)
+"""
 
 
 @pytest.fixture
-def module_dir(tmp_path: Path) -> Path:
-    for name in ("go.mod", "go.sum"):
-        shutil.copy(pins.MODULE_DIR / name, tmp_path / name)
+def directory(tmp_path: Path) -> Path:
+    (tmp_path / "go.mod").write_text(GO_MOD, encoding="utf-8")
+    (tmp_path / "go.sum").write_text("example.com/a v1.2.3 h1:x=\n", encoding="utf-8")
     return tmp_path
 
 
-def replace(path: Path, old: str, new: str) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert old in text
-    path.write_text(text.replace(old, new), encoding="utf-8")
+def test_reads_the_needed_go(directory: Path) -> None:
+    assert Pins.read(directory).go == GoVersion(1, 26, 3)
 
 
-def test_reads_the_versions() -> None:
-    read = Pins.read()
-    assert read.kubernetes.startswith("1.")
-    assert read.etcd.startswith("3.")
-    assert read.go >= GoVersion(1, 26, 0)
-
-
-def test_the_key_names_versions_and_platform() -> None:
-    read = Pins.read()
-    key = read.key("linux", "arm64")
-    assert key.startswith(f"kubernetes-{read.kubernetes}-etcd-{read.etcd}-linux-arm64-")
-
-
-def test_the_key_is_stable(module_dir: Path) -> None:
-    assert Pins.read(module_dir).key("linux", "amd64") == Pins.read().key("linux", "amd64")
+@pytest.mark.parametrize("line", ["", "go next"])
+def test_refuses_a_go_mod_that_asks_for_no_go(directory: Path, line: str) -> None:
+    text = GO_MOD.replace("go 1.26.3", line)
+    (directory / "go.mod").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"go\.mod"):
+        Pins.read(directory)
 
 
 @pytest.mark.parametrize(
-    ("name", "old", "new"),
+    ("module", "version"),
     [
-        ("go.mod", "go 1.26.0", "go 1.26.1"),
-        ("go.mod", "k8s.io/api v0.36.3", "k8s.io/api v0.36.4"),
-        ("go.sum", "h1:", "h1:x"),
+        ("example.com/a", "1.2.3"),
+        ("example.com/a/v2", "2.0.1"),
+        ("example.com/replaced", "0.0.1"),
+        ("example.com/alone", "3.1.4"),
     ],
 )
-def test_the_key_changes_with_every_pin(module_dir: Path, name: str, old: str, new: str) -> None:
-    before = Pins.read(module_dir).key("linux", "amd64")
-    replace(module_dir / name, old, new)
-    assert Pins.read(module_dir).key("linux", "amd64") != before
+def test_reads_the_version_of_a_module(directory: Path, module: str, version: str) -> None:
+    assert Pins.read(directory).version(module) == version
 
 
-def test_the_key_changes_with_the_platform_and_the_flags(monkeypatch: pytest.MonkeyPatch) -> None:
-    read = Pins.read()
-    before = read.key("linux", "amd64")
-    assert read.key("linux", "arm64") != before
-    monkeypatch.setattr(Pins, "build_flags", lambda _: ["-race"])
-    assert read.key("linux", "amd64") != before
-
-
-def test_the_build_is_stamped_and_leaves_go_mod_alone() -> None:
-    read = Pins.read()
-    *flags, ldflags = read.build_flags()
-    assert "-mod=readonly" in flags
-    assert f"-X k8s.io/component-base/version.gitVersion=v{read.kubernetes}" in ldflags
+@pytest.mark.parametrize("module", ["example.com/b", "example.com", "example.com/fork"])
+def test_refuses_a_module_that_is_not_required(directory: Path, module: str) -> None:
+    with pytest.raises(ValueError, match="no line that matches"):
+        Pins.read(directory).version(module)
 
 
 @pytest.mark.parametrize(
@@ -89,9 +83,3 @@ def test_go_versions_are_ordered_by_number() -> None:
     parsed = [GoVersion.parse(text) for text in ascending]
     assert None not in parsed
     assert sorted(version for version in parsed if version) == parsed
-
-
-def test_the_pinned_wheel_is_new_enough_for_go_mod() -> None:
-    wheel = GoVersion.parse(pinned_wheel_version())
-    assert wheel is not None
-    assert wheel >= Pins.read().go

@@ -8,10 +8,10 @@ from controlplane.binaries import Binaries, ensure
 from controlplane.errors import (
     AssetsError,
     BuildError,
-    ControlPlaneError,
     KubectlError,
     StartError,
     ToolchainError,
+    ToolError,
 )
 from controlplane.plane import ControlPlane
 
@@ -20,9 +20,9 @@ __all__ = [
     "Binaries",
     "BuildError",
     "ControlPlane",
-    "ControlPlaneError",
     "KubectlError",
     "StartError",
+    "ToolError",
     "ToolchainError",
     "ensure",
 ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 
 from controlplane.binaries import binaries_dir, ensure
-from controlplane.errors import ControlPlaneError
+from controlplane.errors import ToolError
 from controlplane.plane import ControlPlane
 
 
@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
             print(binaries_dir())
         else:
             return _up(args.dir)
-    except ControlPlaneError as error:
+    except ToolError as error:
         print(f"controlplane: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

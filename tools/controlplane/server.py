@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from controlplane.errors import StartError
-from controlplane.guard import GuardedProcess
 from controlplane.ports import free_port
+from guarded.errors import StartError
+from guarded.process import GuardedProcess
 
 _POLL = 0.05
 _PORT_TRIES = 5

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from controlplane import binaries
-from controlplane.errors import ControlPlaneError
+from controlplane.errors import ToolError
 from demo.stage import DemoError, Stage
 from demo.story import Story
 
@@ -33,7 +33,7 @@ def main() -> int:
             if arguments.keep:
                 story.stay()
             story.end()
-    except (DemoError, ControlPlaneError) as error:
+    except (DemoError, ToolError) as error:
         print(f"\nNOT AS SAID: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

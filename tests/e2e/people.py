@@ -1,0 +1,124 @@
+"""Who uses the registry from pods of their own: model servers and a router."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from e2e.cluster import POD_START_SECONDS, RealCluster, Release, is_ready
+from support.waiting import eventually
+
+SCRIPTS = Path(__file__).parent / "pods"
+STRICT = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+
+
+@dataclass
+class Town:
+    """A namespace of users, with the image of the operator as their Python."""
+
+    cluster: RealCluster
+    release: Release
+    namespace: str
+    image: str
+    token: str = ""
+
+    def __post_init__(self) -> None:
+        scripts = {path.name: path.read_text(encoding="utf-8") for path in SCRIPTS.glob("*.py")}
+        self.cluster.apply(
+            {
+                "apiVersion": "v1", "kind": "ConfigMap", "data": scripts,
+                "metadata": {"name": "scripts", "namespace": self.namespace},
+            }
+        )  # fmt: skip
+
+    def add(self, name: str, *command: str, **environ: str) -> None:
+        """A pod that runs Python; wait until it is ready."""
+        fields = {"POD_NAMESPACE": "metadata.namespace", "POD_NAME": "metadata.name",
+                  "POD_IP": "status.podIP"}  # fmt: skip
+        given = {"REGISTRY": self.release.url, "TOKEN": self.token, **environ}
+        container = {
+            "name": "python",
+            "image": self.image,
+            "command": ["python", *command],
+            "env": [
+                *({"name": key, "value": value} for key, value in given.items()),
+                *(
+                    {"name": key, "valueFrom": {"fieldRef": {"fieldPath": path}}}
+                    for key, path in fields.items()
+                ),
+            ],
+            "volumeMounts": [{"name": "scripts", "mountPath": "/scripts"}],
+            "securityContext": STRICT,
+        }
+        self.cluster.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": name, "namespace": self.namespace},
+                "spec": {
+                    "automountServiceAccountToken": False,
+                    "terminationGracePeriodSeconds": 0,
+                    "containers": [container],
+                    "volumes": [{"name": "scripts", "configMap": {"name": "scripts"}}],
+                    "securityContext": {
+                        "runAsNonRoot": True,
+                        "runAsUser": 65532,
+                        "seccompProfile": {"type": "RuntimeDefault"},
+                    },
+                },
+            }
+        )
+        eventually(
+            lambda: is_ready(self.cluster.get("pod", name, self.namespace)), POD_START_SECONDS
+        )
+
+    def add_worker(self, name: str, model: str) -> None:
+        """A pod that serves a model, registers and beats."""
+        self.add(name, "/scripts/worker.py", MODEL=model)
+
+    def add_router(self) -> None:
+        """A pod from which the registry is asked."""
+        self.add("router", "-c", "import signal; signal.pause()")
+
+    def remove(self, name: str) -> None:
+        """Delete a pod, without a word to it."""
+        self.cluster.kubectl(
+            "delete", "pod", name, "-n", self.namespace, "--grace-period=0", "--force"
+        )
+
+    def _router(self, *command: str) -> tuple[int, str]:
+        told = self.cluster.kubectl(
+            "exec", "router", "-n", self.namespace, "--", "python", "/scripts/router.py", *command
+        )
+        status, text = json.loads(told)
+        return status, text
+
+    def get(self, path: str) -> tuple[int, Any]:
+        """The registry's answer to the router: the status and the JSON."""
+        status, text = self._router("get", path)
+        return status, json.loads(text) if status else text
+
+    def call(self, model: str) -> tuple[int, str]:
+        """Have a model answer the router: the status and the text."""
+        return self._router("call", model)
+
+    def selects(self, model: str) -> str | None:
+        """The name of the instance that the router is given, or None."""
+        status, answer = self.get(f"/api/v1/select?model={model}")
+        return answer["name"] if status == 200 else None
+
+
+def instance(name: str, namespace: str, **spec: Any) -> dict[str, Any]:
+    """A ModelInstance as a user writes it."""
+    return {
+        "apiVersion": "modelinstance.dev/v1alpha1",
+        "kind": "ModelInstance",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"modelName": "m", "host": f"{name}.example", "port": 8000, **spec},
+    }

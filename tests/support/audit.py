@@ -1,0 +1,87 @@
+"""The API server's audit log, and the rights that requests need."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class AuditEntry:
+    """One request of the audit log; ``refused`` tells that its user had no right to it."""
+
+    user: str
+    agent: str
+    verb: str
+    resource: str
+    namespace: str
+    name: str
+    code: int
+    url: str
+    refused: bool
+
+
+def read(log: Path, since: int = 0) -> Iterator[AuditEntry]:
+    """The requests since a mark, which is a size of the log; watches from their start."""
+    with log.open("rb") as file:
+        file.seek(since)
+        lines = file.read().splitlines()
+    seen: set[str] = set()
+    for line in lines:
+        entry = json.loads(line)
+        if entry["auditID"] in seen:
+            continue
+        seen.add(entry["auditID"])
+        about = entry.get("objectRef", {})
+        resource = about.get("resource", "")
+        if "subresource" in about:
+            resource += "/" + about["subresource"]
+        yield AuditEntry(
+            user=entry["user"].get("username", ""),
+            agent=entry.get("userAgent", ""),
+            verb=entry["verb"],
+            resource=resource,
+            namespace=about.get("namespace", ""),
+            name=about.get("name", ""),
+            code=entry.get("responseStatus", {}).get("code", 0),
+            url=entry["requestURI"],
+            refused=entry.get("annotations", {}).get("authorization.k8s.io/decision") == "forbid",
+        )
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One verb on one resource; ``namespace`` is empty where it holds in all of them."""
+
+    resource: str
+    verb: str
+    namespace: str
+
+    def allows(self, entry: AuditEntry) -> bool:
+        """Whether it lets a request pass."""
+        return (
+            (self.resource, self.verb) == (entry.resource, entry.verb)
+            and self.namespace in {"", entry.namespace}
+        )  # fmt: skip
+
+    def is_needed_for(self, entry: AuditEntry) -> bool:
+        """Whether a request that passed would not have without it.
+
+        To apply what is not there yet takes the right to create, beside that to patch.
+        """
+        made = entry.verb == "patch" and entry.code == 201
+        return self.allows(entry) or (made and self.allows(replace(entry, verb="create")))
+
+
+def rules_of(roles: Iterable[dict[str, Any]]) -> Iterator[Rule]:
+    """What Roles and ClusterRoles grant, on the resources of our API group alone."""
+    for role in roles:
+        for rule in role["rules"]:
+            assert rule["apiGroups"] == ["modelinstance.dev"]
+            assert rule.keys() == {"apiGroups", "resources", "verbs"}
+            for resource in rule["resources"]:
+                for verb in rule["verbs"]:
+                    yield Rule(resource, verb, role["metadata"].get("namespace", ""))
