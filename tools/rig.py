@@ -32,7 +32,7 @@ PREVIOUS_VERSION = "0.1.0"
 def main(arguments: list[str]) -> int:
     """Run the tests; returns the exit status."""
     if os.environ.get("KUBECONFIG"):
-        return _run(*_tests(arguments))
+        return _run(_tests(arguments), {})
     program = Path(os.environ.get("ONENODE") or ROOT.parent / "shared/tools/onenode/onenode")
     if not os.access(program, os.X_OK):
         print(
@@ -69,9 +69,8 @@ class OneNode:
         try:
             if not (self._keep and self._directory.is_dir()):
                 self._start()
-            tests, environ = _tests(arguments)
-            environ = {"E2E_AUDIT_LOG": str(self._directory / "audit.log"), **environ}
-            return _run([str(self._program), "run", *tests], {**self._environ, **environ})
+            environ = {**self._environ, "E2E_AUDIT_LOG": str(self._directory / "audit.log")}
+            return _run([str(self._program), "run", *_tests(arguments)], environ)
         finally:
             if not self._keep:
                 self._do("Taking the node down", "down")
@@ -94,8 +93,9 @@ class OneNode:
         subprocess.run([self._program, *command], env=self._environ, check=True)
 
 
-def _tests(arguments: list[str]) -> tuple[list[str], Mapping[str, str]]:
-    return [sys.executable, "-m", "pytest", "tests/e2e", *arguments], {}
+def _tests(arguments: list[str]) -> list[str]:
+    named = any(argument.startswith("tests/") for argument in arguments)
+    return [sys.executable, "-m", "pytest", *([] if named else ["tests/e2e"]), *arguments]
 
 
 def _run(command: list[str], environ: Mapping[str, str]) -> int:

@@ -40,6 +40,7 @@ class RealCluster:
         self._numbers = itertools.count(1)
         self.namespaces: list[str] = []
         """All that were ever made."""
+        self._left: dict[str, int] = {}
 
     # -- commands --------------------------------------------------------------------------------
 
@@ -91,6 +92,10 @@ class RealCluster:
         phase: str | None = self.instance(name, namespace).get("status", {}).get("phase")
         return phase
 
+    def await_phase(self, phase: str, name: str, namespace: str, within: float = 3) -> None:
+        """Wait until a ModelInstance's status tells of a phase."""
+        eventually(lambda: self.phase(name, namespace) == phase, within)
+
     def beat(self, name: str, namespace: str) -> None:
         """A heartbeat by annotation."""
         value = f"modelinstance.dev/heartbeat=beat-{next(self._numbers)}"
@@ -132,17 +137,21 @@ class RealCluster:
         return name
 
     @contextmanager
-    def clean(self) -> Iterator[None]:
-        """Leave nothing behind of what is done meanwhile; that it can go is part of the test."""
+    def clean(self, *others: str) -> Iterator[None]:
+        """Leave nothing behind of what is done meanwhile; that it can go is part of the test.
+
+        ``others`` are namespaces that may have been made by other means.
+        """
         first = len(self.namespaces)
         try:
             yield
         finally:
-            for namespace in self.namespaces[first:]:
-                for release in json.loads(self.helm("list", "-n", namespace, "-q", "-o", "json")):
-                    self.helm("uninstall", release, "-n", namespace)
+            namespaces = [*self.namespaces[first:], *others]
+            for namespace in namespaces:
+                for name in json.loads(self.helm("list", "-n", namespace, "-q", "-o", "json")):
+                    Release(self, namespace, name).uninstall()
             self.remove("crds", *self.installed_crds())
-            self.remove("namespaces", *self.namespaces[first:])
+            self.remove("namespaces", *namespaces)
             self.remove(
                 "clusterroles,clusterrolebindings", "-l", "app.kubernetes.io/part-of=modelinstance"
             )
@@ -154,11 +163,24 @@ class RealCluster:
 
     # -- the audit log ---------------------------------------------------------------------------
 
+    def mark_end_of(self, account: str) -> None:
+        """From here on, an account may be refused: its rights may go before its pods do."""
+        if self.audit_log is not None:
+            self._left[account] = self.audit_log.stat().st_size
+
     def requests(self) -> list[AuditEntry]:
         """The requests of all ServiceAccounts in the namespaces that were made here."""
         assert self.audit_log is not None
         owners = tuple(f"system:serviceaccount:{name}:" for name in self.namespaces)
         return [entry for entry in audit.read(self.audit_log) if entry.user.startswith(owners)]
+
+    def refusals(self) -> list[AuditEntry]:
+        """Those to which an account had no right, for as long as it was installed."""
+        return [
+            entry
+            for entry in self.requests()
+            if entry.refused and entry.position < self._left.get(entry.user, entry.position + 1)
+        ]
 
 
 @dataclass
@@ -173,6 +195,11 @@ class Release:
     def url(self) -> str:
         """The endpoint, for pods of any namespace."""
         return f"http://{self.name}.{self.namespace}"
+
+    @property
+    def account(self) -> str:
+        """Who the operator is to the API server."""
+        return f"system:serviceaccount:{self.namespace}:{self.name}"
 
     @staticmethod
     def of_image(image: str) -> tuple[str, ...]:
@@ -194,6 +221,7 @@ class Release:
 
     def uninstall(self) -> None:
         """``helm uninstall``, and wait for the pod's end."""
+        self.cluster.mark_end_of(self.account)
         self._helm("uninstall", self.name, "--wait")
         eventually(lambda: not self.pods(), POD_START_SECONDS)
 

@@ -12,7 +12,6 @@ import yaml
 import charttools
 from controlplane import binaries
 from e2e.cluster import CHART, RealCluster
-from support.audit import AuditEntry
 
 VERSION = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
 PREVIOUS_VERSION = "0.1.0"
@@ -44,9 +43,4 @@ def cluster() -> Iterator[RealCluster]:
     )
     yield cluster
     if cluster.audit_log is not None:
-        assert not refused(cluster)
-
-
-def refused(cluster: RealCluster) -> list[AuditEntry]:
-    """Requests to which somebody had no right."""
-    return [entry for entry in cluster.requests() if entry.refused]
+        assert not cluster.refusals()

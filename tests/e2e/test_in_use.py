@@ -83,7 +83,7 @@ def test_a_router_calls_a_worker_that_registered(town: Town) -> None:
     (found,) = town.get("/api/v1/instances?model=meta-llama/Llama-3.1-8B")[1]["items"]
     resource = town.cluster.instance(found["name"], town.namespace)
     assert resource["spec"]["host"] == found["host"]
-    eventually(lambda: town.cluster.phase(found["name"], town.namespace) == "Healthy")
+    town.cluster.await_phase("Healthy", found["name"], town.namespace)
 
 
 def test_a_worker_that_is_gone_is_given_to_nobody(town: Town) -> None:
@@ -102,7 +102,7 @@ def test_a_worker_that_is_gone_is_given_to_nobody(town: Town) -> None:
 
 def test_apply_beat_and_get(town: Town) -> None:
     town.cluster.apply(instance("vicuna-0", town.namespace, modelName="vicuna", host="10.0.0.5"))
-    eventually(lambda: town.cluster.phase("vicuna-0", town.namespace) == "Starting")
+    town.cluster.await_phase("Starting", "vicuna-0", town.namespace)
     assert town.selects("vicuna") is None
     town.cluster.beat("vicuna-0", town.namespace)
     town.cluster.kubectl(
@@ -142,7 +142,7 @@ def test_the_operators_pod_is_deleted(release: Release, town: Town) -> None:
     town.add_worker("steady-0", "steady")
     eventually(lambda: town.call("steady") == (200, "steady-0"), POD_START_SECONDS)
     (found,) = town.get("/api/v1/instances?model=steady")[1]["items"]
-    eventually(lambda: town.cluster.phase(found["name"], town.namespace) == "Healthy")
+    town.cluster.await_phase("Healthy", found["name"], town.namespace)
     before, old = statuses(town)[found["name"]], release.pod()
     release.cluster.kubectl("delete", "pod", old, "-n", release.namespace)
     new_pod(release, old)

@@ -11,8 +11,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class AuditEntry:
-    """One request of the audit log; ``refused`` tells that its user had no right to it."""
+    """One request of the audit log; ``refused`` tells that its user had no right to it.
 
+    ``position`` is where in the log, in bytes.
+    """
+
+    position: int
     user: str
     agent: str
     verb: str
@@ -28,9 +32,11 @@ def read(log: Path, since: int = 0) -> Iterator[AuditEntry]:
     """The requests since a mark, which is a size of the log; watches from their start."""
     with log.open("rb") as file:
         file.seek(since)
-        lines = file.read().splitlines()
+        lines = file.read().splitlines(keepends=True)
     seen: set[str] = set()
+    end = since
     for line in lines:
+        begin, end = end, end + len(line)
         entry = json.loads(line)
         if entry["auditID"] in seen:
             continue
@@ -40,6 +46,7 @@ def read(log: Path, since: int = 0) -> Iterator[AuditEntry]:
         if "subresource" in about:
             resource += "/" + about["subresource"]
         yield AuditEntry(
+            position=begin,
             user=entry["user"].get("username", ""),
             agent=entry.get("userAgent", ""),
             verb=entry["verb"],

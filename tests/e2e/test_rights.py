@@ -1,0 +1,85 @@
+"""That the operator has the rights which it needs and no others, by the API server's audit log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from e2e.cluster import POD_START_SECONDS, RealCluster, Release
+from e2e.people import Town, instance
+from support.audit import AuditEntry, Rule, rules_of
+from support.waiting import eventually
+
+pytestmark = pytest.mark.timeout(400)
+
+
+SCOPES: dict[str, tuple[str, ...]] = {"all": (), "own": ("home",), "another": ("users",)}
+
+
+@pytest.fixture(params=SCOPES)
+def town(cluster: RealCluster, image: str, request: pytest.FixtureRequest) -> Iterator[Town]:
+    """The users of an operator that mirrors all namespaces, its own, or another."""
+    if cluster.audit_log is None:
+        pytest.skip("E2E_AUDIT_LOG names no audit log of this cluster's API server")
+    with cluster.clean():
+        namespaces = {name: cluster.add_namespace(name) for name in ("home", "users")}
+        scope = SCOPES[request.param]
+        release = Release(cluster, namespaces["home"])
+        release.install(
+            *release.of_image(image),
+            "--set=removeAfterSeconds=1",
+            f"--set-json=namespaces={json.dumps([namespaces[name] for name in scope])}",
+        )
+        town = Town(cluster, release, namespaces[scope[0] if scope else "users"], image)
+        town.add_router()
+        yield town
+
+
+def requests(release: Release) -> list[AuditEntry]:
+    """What the operator asked for."""
+    return [entry for entry in release.cluster.requests() if entry.user == release.account]
+
+
+def granted(release: Release) -> list[Rule]:
+    """What the roles that are bound to the operator's account let it do."""
+    roles = []
+    for kind in ("rolebindings", "clusterrolebindings"):
+        for binding in release.cluster.all(kind):
+            for subject in binding.get("subjects", ()):
+                if (subject.get("namespace"), subject["name"]) == (release.namespace, release.name):
+                    about = binding["roleRef"]
+                    namespace = binding["metadata"].get("namespace", "")
+                    roles.append(release.cluster.get(about["kind"], about["name"], namespace))
+    return list(rules_of(roles))
+
+
+def test_every_right_is_used_and_no_other_is_asked_for(town: Town) -> None:
+    cluster, release = town.cluster, town.release
+    town.add_worker("worker-0", "served")
+    eventually(lambda: town.call("served") == (200, "worker-0"), POD_START_SECONDS)
+    (registered,) = town.get("/api/v1/instances?model=served")[1]["items"]
+    cluster.await_phase("Healthy", registered["name"], town.namespace)
+    town.remove("worker-0")
+    eventually(lambda: town.get("/api/v1/instances?model=served")[1]["items"] == [], 10)
+
+    cluster.apply(instance("contended", town.namespace))
+
+    def has_read_again() -> bool:
+        """Race with its status writes, until one is late and it has to look again."""
+        for weight in range(1, 11):
+            patch = f'{{"spec": {{"weight": {weight}}}}}'
+            cluster.kubectl(
+                "patch", "mi", "contended", "-n", town.namespace, "--type=merge", "-p", patch
+            )
+        return any((e.verb, e.name) == ("get", "contended") for e in requests(release))
+
+    eventually(has_read_again, 20)
+    eventually(lambda: cluster.get("instanceregistry", "default", release.namespace)["status"])
+
+    made = [entry for entry in requests(release) if entry.resource]
+    rules = granted(release)
+    assert not [entry for entry in made if entry.refused]
+    assert not [e for e in made if not any(rule.allows(e) for rule in rules)]
+    assert not [rule for rule in rules if not any(rule.is_needed_for(e) for e in made)]
