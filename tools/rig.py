@@ -9,6 +9,7 @@ Without either, nothing is tested, and that is said.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -24,6 +25,7 @@ FIXTURES = ROOT / "tests/e2e/fixtures"
 REGISTRY = "docker.io/library"
 """What a container runtime adds to the name of an image that names none."""
 
+LOCK = Path("/tmp/modelinstance-e2e.lock")  # noqa: S108 - it holds nothing
 BASE = "localhost/python-base:3.11"
 VERSION = yaml.safe_load((ROOT / "Helm-chart/Chart.yaml").read_text())["appVersion"]
 PREVIOUS_VERSION = "0.1.0"
@@ -31,7 +33,8 @@ PREVIOUS_VERSION = "0.1.0"
 
 def main(arguments: list[str]) -> int:
     """Run the tests; returns the exit status."""
-    if os.environ.get("KUBECONFIG"):
+    if cluster := os.environ.get("KUBECONFIG"):
+        print(f"==> In the cluster of KUBECONFIG={cluster}", flush=True)
         return _run(_tests(arguments), {})
     program = Path(os.environ.get("ONENODE") or ROOT.parent / "shared/tools/onenode/onenode")
     if not os.access(program, os.X_OK):
@@ -43,7 +46,9 @@ def main(arguments: list[str]) -> int:
         return 0
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return OneNode(program).test(arguments)
+        with LOCK.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # there is one such node a machine
+            return OneNode(program).test(arguments)
     except subprocess.CalledProcessError as error:
         print(f"rig: {' '.join(map(str, error.cmd))} ended with {error.returncode}")
         return 1
@@ -67,7 +72,9 @@ class OneNode:
     def test(self, arguments: list[str]) -> int:
         """Run the tests on it; returns their exit status."""
         try:
-            if not (self._keep and self._directory.is_dir()):
+            if self._keep and self._directory.is_dir():
+                print("==> In the node that is up, with the images that it has", flush=True)
+            else:
                 self._start()
             environ = {**self._environ, "E2E_AUDIT_LOG": str(self._directory / "audit.log")}
             return _run([str(self._program), "run", *_tests(arguments)], environ)

@@ -12,7 +12,7 @@ import urllib.request
 from typing import Any
 
 REGISTRY, NAMESPACE, NAME = (os.environ[key] for key in ("REGISTRY", "NAMESPACE", "NAME"))
-TOKENS = os.environ.get("TOKENS", "").split()
+TOKENS = os.environ.get("TOKENS", "").splitlines()
 ACCOUNT = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount")
 GROUP = "/apis/modelinstance.dev/v1alpha1"
 COLLECTION = f"https://kubernetes.default.svc{GROUP}/namespaces/{NAMESPACE}/modelinstances"

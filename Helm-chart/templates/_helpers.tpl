@@ -3,13 +3,18 @@
 {{ .Values.fullnameOverride | default .Release.Name }}
 {{- end }}
 
-{{/* The name of what is not in the release's own namespace: two releases never share it. */}}
+{{/* The name of what is not in the release's own namespace. Two releases never share it, for no
+     namespace has a dot in its name. */}}
 {{- define "modelinstance.farName" -}}
-{{ .Release.Namespace }}-{{ include "modelinstance.name" . }}
+{{ .Release.Namespace }}.{{ include "modelinstance.name" . }}
 {{- end }}
 
 {{- define "modelinstance.serviceName" -}}
-{{ .Values.service.name | default (include "modelinstance.name" .) }}
+{{- $name := .Values.service.name | default (include "modelinstance.name" .) -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) -}}
+{{- fail (printf "%q is no name for a Service: write one of lower-case letters, digits and '-' that begins with a letter into service.name" $name) -}}
+{{- end -}}
+{{ $name }}
 {{- end }}
 
 {{- define "modelinstance.serviceAccountName" -}}
@@ -60,7 +65,12 @@ app.kubernetes.io/instance: {{ .Release.Name | toYaml }}
 
 {{/* Where workers are enrolled that name no namespace; what the operator has as its default otherwise. */}}
 {{- define "modelinstance.defaultNamespace" -}}
-{{ .Values.defaultNamespace | default (first .Values.namespaces) | default "default" }}
+{{- $namespaces := .Values.namespaces | default list -}}
+{{- $name := .Values.defaultNamespace | default (first $namespaces) | default "default" -}}
+{{- if and $namespaces (not (has $name $namespaces)) -}}
+{{- fail (printf "defaultNamespace %q is not among namespaces: write one of %s, or leave it empty" $name (join ", " $namespaces)) -}}
+{{- end -}}
+{{ $name }}
 {{- end }}
 
 {{/* Where `helm test` makes its instance: where instances are mirrored. */}}

@@ -97,7 +97,7 @@ def serving(command: Command) -> Command:
         click.option(
             "--host", default="127.0.0.1", show_default=True,
             envvar="MODELINSTANCE_HOST", show_envvar=True,
-            help="The IP address to serve on; 0.0.0.0 for all.",
+            help="The IP address to serve on: 0.0.0.0 for all of IPv4, :: for IPv6 as well.",
         ),
         click.option(
             "--port", default=8080, show_default=True, type=click.IntRange(0, 65535),
@@ -273,7 +273,12 @@ def _listen(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.create_server((host, port), family=family, backlog=2048)
+        listener = socket.create_server(
+            (host, port),
+            family=family,
+            backlog=2048,
+            dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
+        )
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:
         raise click.ClickException(

@@ -15,6 +15,10 @@ SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
 
 WRONG = [
     ("{imag: {}}", "additional properties 'imag' not allowed"),
+    ("{networkPolicy: {apiServer: {ports: []}}}", "at '/networkPolicy/apiServer/ports': minItems"),
+    ("{image: {repository: ''}}", "at '/image/repository': minLength"),
+    ("{image: {tag: a b}}", "at '/image/tag': 'a b' does not match pattern"),
+    ("{host: localhost}", "at '/host': 'localhost' does not match pattern"),
     ("{replicas: 2}", "additional properties 'replicas' not allowed"),
     ("{image: {tagg: v1}}", "at '/image': additional properties 'tagg' not allowed"),
     (

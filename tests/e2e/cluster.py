@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,23 @@ RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted", LABEL: "true"}
 POD_START_SECONDS = 10
 """A stated bound for a pod to run whose image is on the node."""
 
+ROLES = {"roles", "rolebindings", "clusterroles", "clusterrolebindings"}
+POD_END = timedelta(seconds=20)
+"""How long after its rights a pod may be there: its grace period, and some time to hear of it."""
+
+
+STOP = """
+import os, pathlib, signal
+stopped = 0
+for process in pathlib.Path("/proc").glob("[0-9]*"):
+    command = (process / "cmdline").read_bytes().split(b"\\0")
+    if any(part.endswith(b"/modelinstance") for part in command):
+        os.kill(int(process.name), signal.SIGSTOP)
+        stopped += 1
+assert stopped == 1, stopped
+"""
+"""Stops the operator, from a process beside it."""
+
 
 class RealCluster:
     """What the tests do to a cluster. Requests are made as the admin of the kubeconfig.
@@ -40,7 +58,6 @@ class RealCluster:
         self._numbers = itertools.count(1)
         self.namespaces: list[str] = []
         """All that were ever made."""
-        self._left: dict[str, int] = {}
 
     # -- commands --------------------------------------------------------------------------------
 
@@ -112,7 +129,7 @@ class RealCluster:
         kinds = [kind for kind in kinds if not kind.startswith(("events", "componentstatuses"))]
         found = self.kubectl(
             "get", ",".join(kinds), "-A", "-o", "name", "--ignore-not-found",
-            "-l", "app.kubernetes.io/name=modelinstance-operator",
+            "-l", "app.kubernetes.io/part-of=modelinstance",
         ).split()  # fmt: skip
         leases = [
             f"lease {lease['metadata']['namespace']}/{lease['metadata']['name']}"
@@ -140,13 +157,14 @@ class RealCluster:
     def clean(self, *others: str) -> Iterator[None]:
         """Leave nothing behind of what is done meanwhile; that it can go is part of the test.
 
-        ``others`` are namespaces that may have been made by other means.
+        ``others`` are namespaces that may be made by other means.
         """
         first = len(self.namespaces)
+        self.namespaces.extend(others)
         try:
             yield
         finally:
-            namespaces = [*self.namespaces[first:], *others]
+            namespaces = self.namespaces[first:]
             for namespace in namespaces:
                 for name in json.loads(self.helm("list", "-n", namespace, "-q", "-o", "json")):
                     Release(self, namespace, name).uninstall()
@@ -163,11 +181,6 @@ class RealCluster:
 
     # -- the audit log ---------------------------------------------------------------------------
 
-    def mark_end_of(self, account: str) -> None:
-        """From here on, an account may be refused: its rights may go before its pods do."""
-        if self.audit_log is not None:
-            self._left[account] = self.audit_log.stat().st_size
-
     def requests(self) -> list[AuditEntry]:
         """The requests of all ServiceAccounts in the namespaces that were made here."""
         assert self.audit_log is not None
@@ -175,12 +188,22 @@ class RealCluster:
         return [entry for entry in audit.read(self.audit_log) if entry.user.startswith(owners)]
 
     def refusals(self) -> list[AuditEntry]:
-        """Those to which an account had no right, for as long as it was installed."""
-        return [
-            entry
-            for entry in self.requests()
-            if entry.refused and entry.position < self._left.get(entry.user, entry.position + 1)
-        ]
+        """Those requests to which an account had no right.
+
+        Helm takes away roles before the pods that had them have ended: what they ask for in the
+        time that they have for it is not counted.
+        """
+        assert self.audit_log is not None
+        refused, revoked = [], dict.fromkeys(self.namespaces, datetime.min.replace(tzinfo=UTC))
+        for entry in audit.read(self.audit_log):
+            if entry.verb == "delete" and entry.resource in ROLES:
+                for namespace in self.namespaces:
+                    if entry.namespace == namespace or entry.name.startswith(f"{namespace}."):
+                        revoked[namespace] = entry.at
+            owner = entry.user.removeprefix("system:serviceaccount:").partition(":")[0]
+            if entry.refused and owner in revoked and entry.at - revoked[owner] > POD_END:
+                refused.append(entry)
+        return refused
 
 
 @dataclass
@@ -190,6 +213,8 @@ class Release:
     cluster: RealCluster
     namespace: str
     name: str = "registry"
+    install_as: str = ""
+    """The user who installs it; the admin of the kubeconfig when empty."""
 
     @property
     def url(self) -> str:
@@ -203,9 +228,13 @@ class Release:
 
     @staticmethod
     def of_image(image: str) -> tuple[str, ...]:
-        """Values for an image."""
-        repository, _, tag = image.rpartition(":")
-        return f"--set=image.repository={repository}", f"--set=image.tag={tag}"
+        """Values for an image, which is told by its tag or by its digest."""
+        name, _, digest = image.partition("@")
+        head, _, last = name.rpartition("/")
+        last, _, tag = last.partition(":")
+        repository = f"{head}/{last}" if head else last
+        about = f"digest={digest}" if digest else f"tag={tag}"
+        return f"--set=image.repository={repository}", f"--set=image.{about}"
 
     def install(self, *values: str, chart: Path = CHART) -> None:
         """``helm install --wait`` with values, each as one argument of helm."""
@@ -221,13 +250,13 @@ class Release:
 
     def uninstall(self) -> None:
         """``helm uninstall``, and wait for the pod's end."""
-        self.cluster.mark_end_of(self.account)
         self._helm("uninstall", self.name, "--wait")
         eventually(lambda: not self.pods(), POD_START_SECONDS)
 
     def _helm(self, *arguments: str) -> str:
+        user = (f"--kube-as-user={self.install_as}",) if self.install_as else ()
         try:
-            return self.cluster.helm(*arguments, "-n", self.namespace, "--timeout=120s")
+            return self.cluster.helm(*arguments, *user, "-n", self.namespace, "--timeout=120s")
         except AssertionError as error:
             error.add_note(self.cluster.kubectl("get", "events", "-n", self.namespace))
             raise
@@ -253,15 +282,32 @@ class Release:
         return name
 
     def kill(self) -> None:
-        """End all pods by SIGKILL, and let none come after them."""
+        """End all pods by SIGKILL, with no chance to tidy up, and let none come after them."""
+        pod = self.pod()
         self.cluster.kubectl(
-            "delete", "deployment", self.name, "-n", self.namespace, "--cascade=orphan"
-        )
-        self.cluster.kubectl(
-            "delete", "replicasets,pods", "--all", "-n", self.namespace,
-            "--cascade=orphan", "--grace-period=0", "--force",
+            "patch", "deployment", self.name, "-n", self.namespace, "-p",
+            '{"spec": {"template": {"spec": {"shareProcessNamespace": true}}}}',
         )  # fmt: skip
+        pod = self.next_pod(pod)
+        for kind in ("deployments", "replicasets"):
+            self.cluster.kubectl("delete", kind, "--all", "-n", self.namespace, "--cascade=orphan")
+        # Stopped, it does not hear SIGTERM; SIGKILL is all that ends it.
+        self.cluster.kubectl("exec", pod, "-n", self.namespace, "--", "python", "-c", STOP)
+        self.cluster.kubectl(
+            "delete", "pod", pod, "-n", self.namespace, "--grace-period=0", "--force"
+        )
         assert not self.pods()
+
+    def next_pod(self, old: str) -> str:
+        """Wait for the pod that comes after one; its name."""
+
+        def another() -> str | None:
+            name = self.pod()
+            return name if name != old else None
+
+        found = eventually(another, POD_START_SECONDS)
+        assert found is not None
+        return found
 
 
 def is_ready(pod: dict[str, Any]) -> bool:

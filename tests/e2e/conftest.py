@@ -7,14 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 import charttools
 from controlplane import binaries
-from e2e.cluster import CHART, RealCluster
-
-VERSION = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
-PREVIOUS_VERSION = "0.1.0"
+from e2e.cluster import RealCluster
+from rig import PREVIOUS_VERSION, VERSION
 
 
 @pytest.fixture(scope="session")

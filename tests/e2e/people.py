@@ -92,21 +92,21 @@ class Town:
             "delete", "pod", name, "-n", self.namespace, "--grace-period=0", "--force"
         )
 
-    def _router(self, *command: str) -> tuple[int, str]:
+    def _router(self, pod: str, *command: str) -> tuple[int, str]:
         told = self.cluster.kubectl(
-            "exec", "router", "-n", self.namespace, "--", "python", "/scripts/router.py", *command
+            "exec", pod, "-n", self.namespace, "--", "python", "/scripts/router.py", *command
         )
         status, text = json.loads(told)
         return status, text
 
-    def get(self, path: str) -> tuple[int, Any]:
-        """The registry's answer to the router: the status and the JSON."""
-        status, text = self._router("get", path)
+    def get(self, path: str, of: str = "router") -> tuple[int, Any]:
+        """The registry's answer to a pod: the status and the JSON."""
+        status, text = self._router(of, "get", path)
         return status, json.loads(text) if status else text
 
     def call(self, model: str) -> tuple[int, str]:
         """Have a model answer the router: the status and the text."""
-        return self._router("call", model)
+        return self._router("router", "call", model)
 
     def selects(self, model: str) -> str | None:
         """The name of the instance that the router is given, or None."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.cluster import ROOT, RealCluster
+from e2e.cluster import ROOT, RealCluster, Release
 
 NAMESPACES = ("modelinstance-system", "models", "team-a", "team-b")
 """Those that the pages name."""
@@ -57,6 +57,7 @@ def typed(cluster: RealCluster, checkout: Path, script: list[str]) -> str:
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
+        timeout=500,
     )
     assert done.returncode == 0, done.stdout
     return done.stdout
@@ -72,8 +73,19 @@ def test_the_page_on_installing(cluster: RealCluster, checkout: Path) -> None:
                    for name in NAMESPACES)  # fmt: skip
 
 
+def test_the_notes(cluster: RealCluster, checkout: Path) -> None:
+    release = Release(cluster, cluster.add_namespace("home"))
+    release.install()
+    notes = cluster.helm("get", "notes", release.name, "-n", release.namespace)
+    _, _, rest = notes.partition("and look:\n")
+    commands, _, _ = rest.partition("\nTry the whole of it:")
+    told = typed(cluster, checkout, [commands.replace("Ask as a router would:\n", "")])
+    assert re.search(r"^vicuna-0 +vicuna +http://10.0.0.5:8000 +Healthy", told, re.MULTILINE)
+    assert '"name":"vicuna-0"' in told
+
+
 def test_the_readme(cluster: RealCluster, checkout: Path) -> None:
-    told = typed(cluster, checkout, blocks("README.md", "In a cluster:"))
+    told = typed(cluster, checkout, blocks("README.md", "In a cluster whose"))
     shown = {}
     for line in told.splitlines():
         found = re.match(r"(\S+-(?:0|1|embedder)) +\S+ +http\S+ +(\S+) ", line)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,18 +57,6 @@ def restarted(release: Release) -> Iterator[None]:
     """For tests that end the operator's pod: the next finds another one ready."""
     yield
     eventually(release.pod, POD_START_SECONDS)
-
-
-def new_pod(release: Release, old: str) -> str:
-    """The name of the pod that came after one."""
-
-    def another() -> str | None:
-        name = release.pod()
-        return name if name != old else None
-
-    found = eventually(another, POD_START_SECONDS)
-    assert found is not None
-    return found
 
 
 def test_helm_test_passes(release: Release) -> None:
@@ -123,10 +112,11 @@ def test_apply_beat_and_get(town: Town) -> None:
 
 
 def test_without_a_token_nobody_is_let_in(town: Town) -> None:
-    path = f"/api/v1/namespaces/{town.release.namespace}/services/{town.release.name}:http/proxy"
-    assert town.cluster.kubectl("get", "--raw", f"{path}/livez")
-    with pytest.raises(AssertionError, match="provide credentials"):
-        town.cluster.kubectl("get", "--raw", f"{path}/api/v1/models")
+    stranger = replace(town, token="")
+    stranger.add("stranger", "-c", "import signal; signal.pause()")
+    assert town.get("/api/v1/models")[0] == 200
+    assert stranger.get("/api/v1/models", of="stranger")[0] == 401
+    assert stranger.get("/readyz", of="stranger")[0] == 200
 
 
 def statuses(town: Town) -> dict[str, Any]:
@@ -145,7 +135,7 @@ def test_the_operators_pod_is_deleted(release: Release, town: Town) -> None:
     town.cluster.await_phase("Healthy", found["name"], town.namespace)
     before, old = statuses(town)[found["name"]], release.pod()
     release.cluster.kubectl("delete", "pod", old, "-n", release.namespace)
-    new_pod(release, old)
+    release.next_pod(old)
     eventually(lambda: town.call("steady") == (200, "steady-0"))
     stays(lambda: town.call("steady") == (200, "steady-0"), DEAD_AFTER_SECONDS)
     assert statuses(town)[found["name"]] == before, "a restart writes nothing"
@@ -176,7 +166,7 @@ def test_the_operators_pod_is_evicted_as_the_budget_allows(release: Release) -> 
     old = release.pod()
     eventually(lambda: allowed(release) == 1, POD_START_SECONDS)
     evict(release, old)
-    new = new_pod(release, old)
+    new = release.next_pod(old)
 
     release.upgrade("--set=podDisruptionBudget.minAvailable=1")
     eventually(lambda: allowed(release) == 0, POD_START_SECONDS)
@@ -187,4 +177,4 @@ def test_the_operators_pod_is_evicted_as_the_budget_allows(release: Release) -> 
     release.upgrade("--set=podDisruptionBudget.minAvailable=null")
     eventually(lambda: allowed(release) == 1, POD_START_SECONDS)
     evict(release, new)
-    new_pod(release, new)
+    release.next_pod(new)

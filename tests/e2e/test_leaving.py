@@ -25,7 +25,12 @@ def release(cluster: RealCluster, image: str) -> Iterator[Release]:
             cluster.await_phase("Starting", "a", namespace)
             cluster.beat("a", namespace)
             cluster.await_phase("Healthy", "a", namespace)
-        eventually(lambda: cluster.get("instanceregistry", "default", release.namespace)["status"])
+        eventually(
+            lambda: (
+                cluster.get("instanceregistry", "default", release.namespace)["status"]["healthy"]
+                == len(cluster.all("modelinstances"))
+            )
+        )
         yield release
 
 
@@ -34,7 +39,7 @@ def objects(cluster: RealCluster) -> list[dict[str, Any]]:
     return [item for kind in CRDS for item in cluster.all(kind)]
 
 
-def test_uninstall_leaves_what_is_the_users_and_nothing_else(release: Release) -> None:
+def test_uninstall_leaves_what_is_the_users_and_nothing_else(release: Release, image: str) -> None:
     cluster = release.cluster
     before = objects(cluster)
     assert {item["kind"] for item in before} == {"ModelInstance", "InstanceRegistry"}
@@ -43,7 +48,9 @@ def test_uninstall_leaves_what_is_the_users_and_nothing_else(release: Release) -
     assert objects(cluster) == before
     assert not any("finalizers" in item["metadata"] for item in before)
     assert cluster.installed_crds() == set(CRDS)
-    release.install("--set=logLevel=warning")  # as if it had never been away
+    release.install(
+        *release.of_image(image), "--set=logLevel=warning"
+    )  # as if it had never been away
     cluster.await_phase("Healthy", "a", release.namespace)
 
 

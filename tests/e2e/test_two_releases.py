@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from e2e.cluster import CRDS, RealCluster, Release
@@ -11,12 +13,43 @@ from support.waiting import eventually
 pytestmark = pytest.mark.timeout(400)
 
 
+STATUSES = ("modelinstances/status", "instanceregistries/status")
+TENANT = "e2e-tenant"
+
+
+def may_install(*namespaces: str) -> list[dict[str, Any]]:
+    """What docs/install.md says that somebody needs who installs the chart without the CRDs."""
+    group, manifests = "rbac.authorization.k8s.io", list[dict[str, Any]]()
+    rule = {"apiGroups": ["modelinstance.dev"], "resources": list(STATUSES), "verbs": ["patch"]}
+    for namespace in namespaces:
+        metadata = {"name": TENANT, "namespace": namespace}
+        manifests.append(
+            {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": metadata, "rules": [rule]}
+        )
+        for kind, name in (("Role", TENANT), ("ClusterRole", "admin")):
+            manifests.append(
+                {
+                    "apiVersion": f"{group}/v1",
+                    "kind": "RoleBinding",
+                    "metadata": {**metadata, "name": f"{TENANT}-{kind.lower()}"},
+                    "roleRef": {"apiGroup": group, "kind": kind, "name": name},
+                    "subjects": [{"apiGroup": group, "kind": "User", "name": TENANT}],
+                }
+            )
+    return manifests
+
+
 def test_a_second_release_works_beside_the_first(cluster: RealCluster, image: str) -> None:
     with cluster.clean():
         towns = []
         for position in range(2):
             users = cluster.add_namespace("users")
             release = Release(cluster, cluster.add_namespace("home"))
+            if position == 1:
+                cluster.apply(*may_install(users, release.namespace))
+                release.install_as = TENANT
+                may = ("auth", "can-i", "delete", "mi", f"--as={TENANT}", "-n", release.namespace)
+                eventually(lambda: cluster.kubectl(*may))  # the admin role has taken in ours
             release.install(
                 *release.of_image(image),
                 f"--set=namespaces={{{users}}}",

@@ -71,7 +71,7 @@ def test_upgrade_and_rollback_keep_what_is_stored(release: Release, image: str) 
     )
     phases = {"beating": "Healthy", "silent": "Unhealthy", "starting": "Starting",
               "draining": "Draining", "trusted": "Healthy"}  # fmt: skip
-    eventually(lambda: {name: cluster.phase(name, users) for name in phases})
+    eventually(lambda: all(cluster.phase(name, users) for name in phases))
     for name in ("beating", "silent"):
         cluster.beat(name, users)
     eventually(lambda: {name: cluster.phase(name, users) for name in phases} == phases, 5)

@@ -205,3 +205,11 @@ def test_a_bad_setting_ends_it_with_one_line(
     command = [sys.executable, "-m", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (status, "", error)
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="there is no IPv6 here")
+def test_it_serves_both_families(serve: Serve) -> None:
+    server = serve("--host=::")
+    for host in ("127.0.0.1", "[::1]"):
+        url = f"http://{host}:{server.http.base_url.port}/livez"
+        assert httpx.get(url).status_code == 200, host

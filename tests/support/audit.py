@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 
 @dataclass(frozen=True)
 class AuditEntry:
-    """One request of the audit log; ``refused`` tells that its user had no right to it.
+    """One request of the audit log, and when it came, by the API server's clock.
 
-    ``position`` is where in the log, in bytes.
+    ``refused`` tells that its user had no right to it.
     """
 
-    position: int
+    at: datetime
     user: str
     agent: str
     verb: str
@@ -32,11 +33,9 @@ def read(log: Path, since: int = 0) -> Iterator[AuditEntry]:
     """The requests since a mark, which is a size of the log; watches from their start."""
     with log.open("rb") as file:
         file.seek(since)
-        lines = file.read().splitlines(keepends=True)
+        *lines, _unfinished = file.read().split(b"\n")
     seen: set[str] = set()
-    end = since
     for line in lines:
-        begin, end = end, end + len(line)
         entry = json.loads(line)
         if entry["auditID"] in seen:
             continue
@@ -46,7 +45,7 @@ def read(log: Path, since: int = 0) -> Iterator[AuditEntry]:
         if "subresource" in about:
             resource += "/" + about["subresource"]
         yield AuditEntry(
-            position=begin,
+            at=datetime.fromisoformat(entry["requestReceivedTimestamp"]),
             user=entry["user"].get("username", ""),
             agent=entry.get("userAgent", ""),
             verb=entry["verb"],

@@ -62,8 +62,14 @@ def part(kind: type[Part]) -> Any:
 class Image(Part):
     """The image of the operator."""
 
-    repository: str = Field("modelinstance-operator", description="Where the image is.")
-    tag: str = Field("", description="Its tag; the chart's appVersion when empty.")
+    repository: str = Field(
+        "modelinstance-operator", min_length=1, description="Where the image is."
+    )
+    tag: str = Field(
+        "",
+        pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?$",
+        description="Its tag; the chart's appVersion when empty.",
+    )
     digest: str = Field(
         "", pattern=r"^(sha256:[0-9a-f]{64})?$",
         description="Its digest (sha256:...), which goes before the tag.",
@@ -117,7 +123,8 @@ class AccessTokens(Part):
     secret_name: str = Field(
         "",
         description="A Secret with the bearer tokens, one a line, of which each request to /api/ "
-        "and /metrics must send one. It may change. Everyone is let in when empty.",
+        "and /metrics must send one. It may change. When empty, everyone is let in who can reach "
+        "the Service, also to register, drain and remove workers.",
     )
     key: str = Field("tokens", min_length=1, description="The key in the Secret.")
 
@@ -169,7 +176,7 @@ class ServiceMonitor(Part):
 class ApiServer(Part):
     """What the operator itself may call, beside DNS: the API server."""
 
-    ports: list[Port] = Field([443, 6443], description="Its TCP ports.")
+    ports: list[Port] = Field([443, 6443], min_length=1, description="Its TCP ports.")
     to: list[Mapping] = Field(
         [], description="NetworkPolicyPeers that it is among; anywhere when empty."
     )
@@ -184,7 +191,8 @@ class NetworkPolicy(Part):
     from_: list[Mapping] = Field(
         [],
         alias="from",
-        description="NetworkPolicyPeers that may call the endpoint; anyone when empty.",
+        description="NetworkPolicyPeers that may call the endpoint; anyone when empty. Name "
+        "Prometheus among them; the API server's proxy (`kubectl get --raw`) is not.",
     )
     api_server: ApiServer = part(ApiServer)
 
@@ -221,12 +229,18 @@ class Values(Part):
         [],
         json_schema_extra={"uniqueItems": True},
         description="The namespaces whose instances are mirrored; all of them when empty. With "
-        "some, the operator gets rights in these and its own alone.",
+        "some, which must be there already, the operator gets rights in these and its own alone.",
     )
     default_namespace: Namespace | Literal[""] = Field(
         "",
-        description="Where workers are enrolled that name no namespace. When empty: the first of "
-        "namespaces, or else 'default'.",
+        description="Where workers are enrolled that name no namespace: one of namespaces, if "
+        "there are some. When empty: the first of them, or else 'default'.",
+    )
+    host: str = Field(
+        "0.0.0.0",  # noqa: S104 - of the pod, which is to be reached
+        pattern=r"^[0-9a-fA-F.:]+$",
+        description="The IP address that the pod serves on: 0.0.0.0 for IPv4, :: where pods have "
+        "IPv6 addresses as well or alone.",
     )
     heartbeat_timeout_seconds: Seconds = Field(
         None,
@@ -283,7 +297,9 @@ class Values(Part):
     pod_labels: Labels = Field({}, description="Labels for the pod alone.")
     pod_annotations: Strings = Field({}, description="Annotations for the pod.")
     priority_class_name: str = Field("", description="The pod's priority class.")
-    node_selector: Strings = Field({}, description="Labels of the nodes that the pod may be on.")
+    node_selector: Strings = Field(
+        {"kubernetes.io/os": "linux"}, description="Labels of the nodes that the pod may be on."
+    )
     tolerations: list[Mapping] = Field([], description="Taints that the pod tolerates.")
     affinity: Mapping = Field({}, description="The pod's affinity.")
     topology_spread_constraints: list[Mapping] = Field(
