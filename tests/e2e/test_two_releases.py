@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -49,7 +50,7 @@ def test_a_second_release_works_beside_the_first(cluster: RealCluster, image: st
                 cluster.apply(*may_install(users, release.namespace))
                 release.install_as = TENANT
                 may = ("auth", "can-i", "delete", "mi", f"--as={TENANT}", "-n", release.namespace)
-                eventually(lambda: cluster.kubectl(*may))  # the admin role has taken in ours
+                eventually(partial(cluster.kubectl, *may))  # the admin role has taken ours in
             release.install(
                 *release.of_image(image),
                 f"--set=namespaces={{{users}}}",
