@@ -41,7 +41,7 @@ def find(name: str, *packages: str) -> Program:
     """
     if found := shutil.which(name):
         return Program(Path(found), {})
-    directory = cache.root(CACHE) / packages[0]
+    directory = cache.root(CACHE) / "+".join(packages)
 
     def unpack(scratch: Path) -> Path:
         return _unpacked(scratch, name, packages)

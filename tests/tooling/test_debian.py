@@ -82,7 +82,7 @@ def test_a_program_is_fetched_once(fake: FakeDebian) -> None:
     assert os.access(found.path, os.X_OK)
     assert debian.find(NAME, "pack", "library") == found
     assert fake.fetched == ["pack", "library"]
-    assert kept() == ["pack"]
+    assert kept() == ["pack+library"]
 
 
 def test_those_who_ask_at_once_fetch_only_once(fake: FakeDebian) -> None:

@@ -100,10 +100,10 @@ class Rbac(Part):
     """The rights of the operator and of users."""
 
     create: bool = Field(True, description="Make the operator's roles and bind them.")
-    aggregate_roles: bool = Field(
-        True,
-        description="With the CRDs, let whoever has the cluster's view, edit or admin role read or "
-        "edit the resources, too.",
+    aggregate_roles: bool | None = Field(
+        None,
+        description="Let whoever has the cluster's view, edit or admin role read or edit the "
+        "resources, too. Unset: where the CRDs are installed with this release.",
     )
 
 
