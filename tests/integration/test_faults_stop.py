@@ -125,12 +125,15 @@ def test_it_ends_though_a_client_stays_connected(
 
 
 def test_it_is_not_ready_while_it_stops(writing: OperatorProcess) -> None:
-    """A stop that takes a moment shows what every stop says, until the socket is closed."""
-    statuses = []
+    """A stop that takes a moment shows what every stop says, until the socket is closed.
+
+    The client is connected before: to make one may take longer than the stop.
+    """
+    statuses = [writing.get("/readyz").status_code]
     writing.process.send_signal(signal.SIGTERM)
     try:
         while True:
-            answer = httpx.get(writing.http.base_url.join("/readyz"))
+            answer = writing.get("/readyz")
             statuses.append(answer.status_code)
             if answer.status_code == 503:
                 assert answer.json()["reason"] == "stopping"
