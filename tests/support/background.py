@@ -40,11 +40,17 @@ class BackgroundLoop:
         self._loop.close()
 
     async def _settle(self) -> None:
-        """Let tasks end and connections close."""
+        """Let tasks end and connections close.
+
+        A connection that came while its server was being closed is nobody's any more, and would
+        wait for its client to end the TLS session.
+        """
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for transport in list(self._loop._transports.values()):  # type: ignore[attr-defined]
+            transport.abort()
         for _ in range(SETTLE_ROUNDS):
             if len(self._selector.get_map()) <= 1:  # the loop's own
                 return
