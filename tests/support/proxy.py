@@ -219,6 +219,7 @@ class HoldingProxy:
         self._answers: list[_Answer] = []
         self._stack = contextlib.AsyncExitStack()
         self._session: aiohttp.ClientSession
+        self._transports: set[asyncio.Transport] = set()  # a paused one is kept by nobody else
         self.requests: list[Request] = []
         self.port = 0
 
@@ -257,6 +258,8 @@ class HoldingProxy:
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
+        for transport in self._transports:
+            transport.abort()
 
     def hold(self, predicate: Predicate, stage: Literal["request", "response"] = "request") -> Hold:
         """Hold back what matches until released.
@@ -290,6 +293,8 @@ class HoldingProxy:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         seen = Request(request.method, request.path, dict(request.query))
         self.requests.append(seen)
+        if request.transport is not None:
+            self._transports.add(request.transport)
         for answer in self._answers:
             if answer.predicate(seen.method, seen.path, seen.query):
                 return web.Response(
