@@ -21,6 +21,9 @@ class BackgroundLoop:
     def __enter__(self) -> Self:
         self._selector = selectors.DefaultSelector()
         self._loop = asyncio.SelectorEventLoop(self._selector)
+        # Else the garbage collector may find, and complain of, a TLS connection whose client left
+        # while reading was paused: neither the selector nor a server has hold of it then.
+        self._loop._transports = {}  # type: ignore[attr-defined]
         self._thread = threading.Thread(target=self._loop.run_forever, name="background loop")
         self._thread.start()
         self._entered: list[AbstractAsyncContextManager[Any]] = []
