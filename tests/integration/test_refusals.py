@@ -16,7 +16,8 @@ import click
 import pytest
 import yaml
 
-from modelinstance.cli import main, run
+from modelinstance.cli import main
+from modelinstance.commands.serving import run
 from support.cluster import HOME, Cluster
 
 ACCEPTED: list[dict[str, Any]] = [

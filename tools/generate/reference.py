@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from modelinstance.cli import cli
+from modelinstance.commands.serving import run
 from modelinstance.http.access import OpenAccess
 from modelinstance.http.endpoint import Endpoint
 from modelinstance.registry import EmbeddedModelRegistry
@@ -39,10 +39,8 @@ def _reasons() -> str:
 
 
 def _settings() -> str:
-    command = cli.commands["run"]
-
     rows = ""
-    for option in command.params:
+    for option in run.params:
         record = option.to_info_dict()
         variables = record["envvar"]
         names = [variables] if isinstance(variables, str) else variables
@@ -53,7 +51,7 @@ def _settings() -> str:
             continue
         rows += f"| {flags} | {', '.join(f'`{name}`' for name in names)} | {shown} | "
         rows += f"{record['help']} |\n"
-    epilog = (command.epilog or "").replace("\n", " ")
+    epilog = (run.epilog or "").replace("\n", " ")
 
     return (
         f"{NOTE}# Settings of `modelinstance run`\n\n{epilog}\n\n"

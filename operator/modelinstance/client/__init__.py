@@ -1,0 +1,1 @@
+"""What routers and workers import to speak to a registry. It knows nothing of the operator."""
