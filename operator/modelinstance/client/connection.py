@@ -86,7 +86,7 @@ class Connection:
             async with self._send(method, path, query, body, self._timeout) as response:
                 raw = await self._read(what, response)
                 answer = Answer(response.status, _parsed(what, response, raw), response.headers)
-        if answer.status >= 300:  # noqa: PLR2004 - redirects are not followed
+        if answer.status >= 300:
             raise _refusal(what, answer)
         return answer
 
@@ -101,7 +101,7 @@ class Connection:
         what = f"GET {path} of {self}"
         with self._told(what):
             async with self._send("GET", path, query, None, None, silence=silence) as response:
-                if response.status >= 300:  # noqa: PLR2004 - redirects are not followed
+                if response.status >= 300:
                     raw = await self._read(what, response)
                     parsed = _parsed(what, response, raw)
                     raise _refusal(what, Answer(response.status, parsed, response.headers))
@@ -172,7 +172,7 @@ def _parsed(what: str, response: aiohttp.ClientResponse, raw: bytes) -> Any:
     try:
         return json.loads(raw)
     except ValueError as error:
-        if response.status >= 300:  # noqa: PLR2004 - whoever answered, it says no
+        if response.status >= 300:
             return None
         raise RegistryUnavailableError(what, "the answer is not one of a registry") from error
 
