@@ -30,6 +30,8 @@ MAX_APPLIED = 65536
 USUAL_WEIGHT = 100
 """The weight in a resource that is 1.0 in the registry, as in DB-GPT."""
 
+POD = {"apiVersion": "v1", "kind": "Pod"}
+
 RawObject = Mapping[str, Any]
 
 
@@ -71,9 +73,24 @@ def _observe(key: InstanceKey, raw: RawObject) -> Observed:
         heartbeat=annotations.get(api.HEARTBEAT_ANNOTATION),
         heartbeat_applied=_applied(annotations),
         registration=annotations.get(api.REGISTRATION_ANNOTATION),
+        owner=_owner(metadata),
         deleting="deletionTimestamp" in metadata,
         reported=_reported(raw.get("status") or {}),
     )
+
+
+def _owner(metadata: RawObject) -> str | None:
+    """The uid of the pod that owns an object."""
+    for reference in metadata.get("ownerReferences") or ():
+        if reference["kind"] == POD["kind"] and reference["apiVersion"] == POD["apiVersion"]:
+            uid: str = reference["uid"]
+            return uid
+    return None
+
+
+def owned_by_pod(name: str, uid: str) -> dict[str, Any]:
+    """The metadata of what goes with a pod."""
+    return {"ownerReferences": [{**POD, "name": name, "uid": uid}]}
 
 
 def _first(error: ValidationError) -> str:
@@ -194,12 +211,14 @@ def registration_body(registration: Registration) -> dict[str, Any]:
         heartbeat["timeoutSeconds"] = int(asked.heartbeat_timeout)
     if heartbeat:
         spec["heartbeat"] = heartbeat
-    metadata = {
+    metadata: dict[str, Any] = {
         "name": registration.key.name,
         "namespace": registration.key.namespace,
         "labels": registration.all_labels,
         "annotations": {api.REGISTRATION_ANNOTATION: registration.digest},
     }
+    if registration.pod is not None:
+        metadata |= owned_by_pod(registration.pod.name, registration.pod.uid)
     return _object("ModelInstance", metadata, spec=spec)
 
 

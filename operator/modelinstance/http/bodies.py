@@ -12,18 +12,22 @@ from pydantic.alias_generators import to_camel
 from modelinstance.registry import selectors
 from modelinstance.registry.instance import DNS_LABEL, InstanceSpec, normalize_host
 from modelinstance.registry.load import Load
-from modelinstance.registry.registrations import MANAGED_BY, Registration
+from modelinstance.registry.registrations import MANAGED_BY, Pod, Registration
 
 MAX_BATCH = 10_000
 MAX_NUMBER = 1e12
 NAMESPACE = rf"^{DNS_LABEL}$"
 INCARNATION = r"^[0-9a-f]{16}$"
 EXCLUDED = r"^.+/.+$"
+POD_NAME = rf"^{DNS_LABEL}(?:\.{DNS_LABEL})*$"
+POD_UID = r"^[0-9A-Za-z-]{1,128}$"
 EXTRA_NAME = r"^[A-Za-z_:][A-Za-z0-9_:.-]{0,63}$"
 PATTERNS = {
     NAMESPACE: "write the name of a namespace: lower-case letters, digits and '-', at most 63",
     INCARNATION: "write the 16 hexadecimal digits that a registration is answered with",
     EXCLUDED: "write NAMESPACE/NAME",
+    POD_NAME: "write the pod's metadata.name",
+    POD_UID: "write the pod's metadata.uid",
     EXTRA_NAME: "write a name of at most 64 letters, digits, '_', ':', '.' and '-'",
 }
 """What to write instead of what does not match."""
@@ -140,6 +144,15 @@ class HeartbeatBody(_Body):
     )
 
 
+class PodBody(_Body):
+    """The pod that a worker runs in."""
+
+    name: Annotated[str, Field(pattern=POD_NAME, max_length=253)] = Field(
+        description="Its metadata.name."
+    )
+    uid: Annotated[str, Field(pattern=POD_UID)] = Field(description="Its metadata.uid.")
+
+
 class RegistrationBody(_Body):
     """A worker registers."""
 
@@ -169,6 +182,11 @@ class RegistrationBody(_Body):
         description="How it shows that it is alive.",
     )
     load: LoadBody | None = Field(None, description="What it has to do.")
+    pod: PodBody | None = Field(
+        None,
+        description="The pod that it runs in, in the same namespace: its resource goes with it, "
+        "and what other pods said of the address is of the past.",
+    )
 
     def meant(self, default_namespace: str) -> Registration:
         """The registration in the registry's terms."""
@@ -187,6 +205,7 @@ class RegistrationBody(_Body):
             ),
             labels=self.labels,
             load=load_of(self.load),
+            pod=None if self.pod is None else Pod(self.pod.name, self.pod.uid),
         )
 
 
@@ -197,6 +216,11 @@ class BeatBody(_Body):
         description="The id that the registration was answered with."
     )
     load: LoadBody | None = Field(None, description="What the worker has to do.")
+    failure: Annotated[str, Field(min_length=1, max_length=1024)] | None = Field(
+        None,
+        description="Why the worker, which is there, cannot answer: the instance is Unhealthy "
+        "until a heartbeat without it.",
+    )
     registration: RegistrationBody | None = Field(
         None,
         description="The worker's registration again, as long as it was answered with "

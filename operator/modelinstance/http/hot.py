@@ -164,7 +164,7 @@ class ShortWay:
 
     def _take(self, beat: BeatBody) -> bytes:
         record = self._source.records.identified(beat.incarnation)
-        result = self._source.workers.beat(beat.incarnation, load_of(beat.load))
+        result = self._source.workers.beat(beat.incarnation, load_of(beat.load), beat.failure)
         named = beat.incarnation if record is None else record.id
         return b'{"incarnation":"%b","result":"%b"}' % (named.encode(), result.encode())
 

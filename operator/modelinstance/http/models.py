@@ -131,6 +131,15 @@ class Evidence(_Answer):
     deleting: bool = Field(description="Whether its resource is being deleted.")
     deregistered: bool = Field(description="Whether the worker said goodbye.")
     drained: bool = Field(description="Whether a drain was asked for over HTTP.")
+    pod: str | None = Field(
+        description="How its pod is: Starting, Ready, NotReady or Terminating; "
+        "null if it has none, or none that is looked at."
+    )
+    displaced: bool = Field(description="Whether another pod was heard at its address since.")
+    failure: str | None = Field(description="Why the worker says that it cannot answer.")
+    probe_passing: bool | None = Field(
+        description="Whether spec.probe succeeds; null if there is none, or it has not decided."
+    )
     holder: str | None = Field(
         description="Who holds its address instead, as NAMESPACE/NAME; null if nobody or hidden."
     )

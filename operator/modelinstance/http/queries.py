@@ -118,6 +118,10 @@ def queries(source: Source, room: WaitingRoom) -> APIRouter:
                 deleting=known.deleting,
                 deregistered=known.deregistered,
                 drained=known.drained,
+                pod=None if known.pod is None else known.pod.condition,
+                displaced=known.displaced,
+                failure=known.failure,
+                probe_passing=known.probe_passing,
                 holder=str(holder) if holder and holder.namespace == namespace else None,
             ),
         )

@@ -82,7 +82,7 @@ def registering(source: Source) -> APIRouter:
             record = None
             result = BeatResult.UNKNOWN
         else:
-            result = workers.beat(beat.incarnation, load_of(beat.load))
+            result = workers.beat(beat.incarnation, load_of(beat.load), beat.failure)
         outcome, known = BeatOutcome(result.value), beat.incarnation
         if record is not None:
             known = record.id

@@ -27,6 +27,8 @@ from modelinstance.registry.record import Record
 
 MAX_WATCHERS = 1000
 KEEPALIVE_SECONDS = 15.0
+UNSYNCED_SECONDS = 1.0
+"""How often it is looked whether everything was read; until then nobody is told that it was."""
 MAX_SECONDS = 3600.0
 SEND_SECONDS = 30.0
 """How long a watcher may take to read what was sent."""
@@ -87,14 +89,18 @@ class Watchers:
         try:
             found = self._records if model is None else self._records.named(model)
             watcher.changed = {record.key: None for record in found if watcher.wants(record)}
-            yield self._tell(watcher) + _event("SYNCED", self._records.revision, b"{}")
+            told_all = False
             ends = asyncio.get_running_loop().time() + seconds
-            while not self._source.stopping:
+            while True:
+                if not told_all and self._source.view_state().synced:
+                    told_all = True
+                    yield self._tell(watcher) + _event("SYNCED", self._records.revision, b"{}")
                 left = ends - asyncio.get_running_loop().time()
-                if left <= 0:
+                if left <= 0 or self._source.stopping:
                     return
+                patience = KEEPALIVE_SECONDS if told_all else UNSYNCED_SECONDS
                 try:
-                    async with asyncio.timeout(min(left, KEEPALIVE_SECONDS)):
+                    async with asyncio.timeout(min(left, patience)):
                         await watcher.news.wait()
                 except TimeoutError:
                     yield b": the stream is alive\n\n"
@@ -151,7 +157,8 @@ def watching(watchers: Watchers) -> APIRouter:
             200: {
                 "description": "Events ADDED, MODIFIED and DELETED, each with an instance as its "
                 "data (of a deleted one the namespace and name alone); SYNCED follows those that "
-                "were there at first. The id is the revision.",
+                "were there at first, once the registry has read all of them. The id is the "
+                "revision.",
                 "content": {EVENT_STREAM: {"schema": {"type": "string"}}},
             },
             **problems.documented(422, 503),

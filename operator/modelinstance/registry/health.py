@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from modelinstance.registry.instance import InstanceKey, InstanceSpec, Rotation
+from modelinstance.registry.pods import PodCondition, PodState
 from modelinstance.registry.reasons import REASONS, Phase, Reason
 
 
@@ -26,7 +27,10 @@ class Life(StrEnum):
 class Evidence:
     """All that a verdict may rest on.
 
-    ``timeout`` is in seconds. ``holder`` is set when another record holds the address.
+    ``timeout`` is in seconds. ``holder`` is set when another record holds the address. ``pod`` is
+    set where its pod is known; ``displaced`` when another pod was heard at its address since.
+    ``failure`` is why the worker says that it cannot answer. ``probe_passing`` is ``None`` as long
+    as the probe has not decided; ``probe_message`` says what came last.
     """
 
     key: InstanceKey
@@ -38,6 +42,11 @@ class Evidence:
     deregistered: bool = False
     drained: bool = False
     set_by_caller: bool | None = None
+    pod: PodState | None = None
+    displaced: bool = False
+    failure: str | None = None
+    probe_passing: bool | None = None
+    probe_message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +100,13 @@ def check_drain(evidence: Evidence) -> Verdict | None:
     )
 
 
+def check_termination(evidence: Evidence) -> Verdict | None:
+    """A pod that is being deleted still answers, but not for long."""
+    if evidence.pod is None or evidence.pod.condition is not PodCondition.TERMINATING:
+        return None
+    return _verdict(Reason.POD_TERMINATING, evidence.pod.message)
+
+
 def check_registration(evidence: Evidence) -> Verdict | None:
     """A worker that said goodbye is gone until it registers again."""
     if not evidence.deregistered:
@@ -114,6 +130,18 @@ def check_conflict(evidence: Evidence) -> Verdict | None:
     )
 
 
+def check_displacement(evidence: Evidence) -> Verdict | None:
+    """Addresses of pods are used again: whoever answers there now is not this instance."""
+    if not evidence.displaced:
+        return None
+    spec = evidence.spec
+    return _verdict(
+        Reason.POD_REPLACED,
+        f"Another pod is at host {spec.host} port {spec.port} now, or the pod of this instance is "
+        f"elsewhere",
+    )
+
+
 def check_caller(evidence: Evidence) -> Verdict | None:
     """A caller of the registry class assigned ``healthy``."""
     if evidence.set_by_caller is None:
@@ -123,10 +151,46 @@ def check_caller(evidence: Evidence) -> Verdict | None:
     return Verdict(phase, Reason.SET_BY_CALLER, message, evidence.set_by_caller)
 
 
+def check_worker(evidence: Evidence) -> Verdict | None:
+    """The worker is heard, and says that it cannot answer."""
+    if evidence.failure is None:
+        return None
+    return _verdict(Reason.WORKER_NOT_READY, f"The worker says: {evidence.failure}")
+
+
+def check_readiness(evidence: Evidence) -> Verdict | None:
+    """The kubelet says that the pod is not ready."""
+    if evidence.pod is None:
+        return None
+    if evidence.pod.condition is PodCondition.STARTING:
+        return _verdict(Reason.POD_STARTING, evidence.pod.message)
+    if evidence.pod.condition is PodCondition.NOT_READY:
+        return _verdict(Reason.POD_NOT_READY, evidence.pod.message)
+    return None
+
+
+def check_probe(evidence: Evidence) -> Verdict | None:
+    """Where the owner wants the instance asked, what it answers counts beside heartbeats."""
+    if evidence.spec.probe is None or evidence.probe_passing:
+        return None
+    if evidence.probe_passing is None:
+        what = evidence.probe_message or "it was not asked yet"
+        return _verdict(Reason.AWAITING_FIRST_PROBE, f"The probe has yet to succeed: {what}")
+    return _verdict(Reason.PROBE_FAILED, f"The probe fails: {evidence.probe_message}")
+
+
 def check_requirement(evidence: Evidence) -> Verdict | None:
     """Without required heartbeats an instance is taken at its owner's word."""
     if evidence.spec.heartbeat_required:
         return None
+    if evidence.spec.probe is not None:
+        return _verdict(
+            Reason.PROBE_SUCCEEDED, "The probe succeeds; heartbeats are not required", ready=True
+        )
+    if evidence.pod is not None:
+        return _verdict(
+            Reason.POD_READY, "The pod is ready; heartbeats are not required", ready=True
+        )
     return _verdict(
         Reason.HEARTBEAT_NOT_REQUIRED,
         "spec.heartbeat.required is false: taken at its owner's word",
@@ -151,13 +215,17 @@ def check_heartbeat(evidence: Evidence) -> Verdict:
     return _verdict(Reason.HEARTBEAT_RECEIVED, "Heartbeats arrive in time", ready=True)
 
 
-STANDING: Sequence[Check] = (check_deletion, check_rotation, check_drain)
+STANDING: Sequence[Check] = (check_deletion, check_rotation, check_drain, check_termination)
 """What is asked for, whatever the worker does."""
 
 LIVENESS: Sequence[Check] = (
     check_registration,
     check_conflict,
+    check_displacement,
     check_caller,
+    check_worker,
+    check_readiness,
+    check_probe,
     check_requirement,
     check_heartbeat,
 )

@@ -66,11 +66,26 @@ class Rotation(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeSpec:
+    """What the registry itself is to ask an instance. Times are in seconds.
+
+    So many successes or failures in a row turn the verdict.
+    """
+
+    path: str
+    period: float
+    timeout: float
+    success_threshold: int
+    failure_threshold: int
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceSpec:
     """What the owner of an instance asks for.
 
     ``weight`` is a share relative to the other instances of a model (1.0 is the usual one; 0 is
     listed and never picked). ``heartbeat_timeout`` is in seconds; ``None`` means the registry's.
+    Without ``probe`` nobody asks the instance.
     """
 
     model_name: str
@@ -83,6 +98,7 @@ class InstanceSpec:
     rotation: Rotation = Rotation.ACTIVE
     heartbeat_required: bool = True
     heartbeat_timeout: float | None = None
+    probe: ProbeSpec | None = None
 
     @property
     def address(self) -> Address:

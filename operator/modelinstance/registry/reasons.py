@@ -24,6 +24,15 @@ class Phase(StrEnum):
 class Reason(StrEnum):
     """Why an instance is in its phase."""
 
+    POD_TERMINATING = "PodTerminating"
+    POD_REPLACED = "PodReplaced"
+    POD_STARTING = "PodStarting"
+    POD_NOT_READY = "PodNotReady"
+    WORKER_NOT_READY = "WorkerNotReady"
+    AWAITING_FIRST_PROBE = "AwaitingFirstProbe"
+    PROBE_FAILED = "ProbeFailed"
+    PROBE_SUCCEEDED = "ProbeSucceeded"
+    POD_READY = "PodReady"
     HEARTBEAT_RECEIVED = "HeartbeatReceived"
     HEARTBEAT_NOT_REQUIRED = "HeartbeatNotRequired"
     AWAITING_FIRST_HEARTBEAT = "AwaitingFirstHeartbeat"
@@ -67,6 +76,11 @@ REASONS: dict[Reason, ReasonDoc] = {
         "A drain was asked for over HTTP: no new requests, running ones may end.",
         "Take it back with `DELETE .../drain`, or let the worker register again.",
     ),
+    Reason.POD_TERMINATING: ReasonDoc(
+        Phase.DRAINING,
+        "The pod is being deleted: no new requests, running ones may end.",
+        "Nothing; its resource goes with it.",
+    ),
     Reason.DEREGISTERED: ReasonDoc(
         Phase.UNHEALTHY,
         "The worker deregistered itself; a late heartbeat does not revive it.",
@@ -78,11 +92,54 @@ REASONS: dict[Reason, ReasonDoc] = {
         "Delete one of the two, or correct its host or port; this one takes over when the holder "
         "falls silent or goes.",
     ),
+    Reason.POD_REPLACED: ReasonDoc(
+        Phase.UNHEALTHY,
+        "Another pod is at this address now, or the pod of this instance is at another one.",
+        "Nothing; the resource goes with its pod, and a heartbeat from there brings it back.",
+    ),
     Reason.SET_BY_CALLER: ReasonDoc(
         Phase.HEALTHY,
         "A caller of the registry class assigned `healthy`; it holds until the next heartbeat, "
         "registration or expiry. `False` shows as `Unhealthy`.",
         "Nothing; the next heartbeat decides.",
+    ),
+    Reason.WORKER_NOT_READY: ReasonDoc(
+        Phase.UNHEALTHY,
+        "The worker, or the agent beside it, is heard and says that it cannot answer. The message "
+        "says why.",
+        "Look at the engine; the next heartbeat that says nothing of the kind makes it `Healthy`.",
+    ),
+    Reason.POD_STARTING: ReasonDoc(
+        Phase.STARTING,
+        "Not all containers of the pod have started.",
+        "Wait, or see `kubectl describe pod`.",
+    ),
+    Reason.POD_NOT_READY: ReasonDoc(
+        Phase.UNHEALTHY,
+        "The pod is not ready: a readiness probe fails, or a readiness gate other than ours is "
+        "closed.",
+        "See `kubectl describe pod`; it returns with the pod's readiness.",
+    ),
+    Reason.AWAITING_FIRST_PROBE: ReasonDoc(
+        Phase.STARTING,
+        "`spec.probe` is set, and has not yet succeeded as often as it has to.",
+        "Wait for `successThreshold` periods; if it stays, see that the path answers 200.",
+    ),
+    Reason.PROBE_FAILED: ReasonDoc(
+        Phase.UNHEALTHY,
+        "The probe of `spec.probe` failed `failureThreshold` times in a row. The message says what "
+        "came.",
+        "Look at the worker and at its way from the operator; the next successes bring it back.",
+    ),
+    Reason.PROBE_SUCCEEDED: ReasonDoc(
+        Phase.HEALTHY,
+        "The probe of `spec.probe` succeeds, and heartbeats are not required.",
+        "Nothing.",
+    ),
+    Reason.POD_READY: ReasonDoc(
+        Phase.HEALTHY,
+        "The pod is ready, and heartbeats are not required.",
+        "Nothing.",
     ),
     Reason.HEARTBEAT_NOT_REQUIRED: ReasonDoc(
         Phase.HEALTHY,

@@ -8,6 +8,7 @@ from modelinstance.registry.health import Evidence, Life, decide, is_alive
 from modelinstance.registry.instance import Incarnation, InstanceKey, InstanceSpec, Rotation
 from modelinstance.registry.load import Load
 from modelinstance.registry.model_instance import ModelInstance
+from modelinstance.registry.pods import PodCondition, PodState
 from modelinstance.registry.timeline import Expiring
 
 HEARD_FOR_ITSELF = 2
@@ -26,12 +27,16 @@ class Record(Expiring):
 
     ``id`` is that of its incarnation, ``former_id`` the one from before its resource had a uid.
     ``load`` is what the worker last said of it, at the attended second ``loaded_at``.
+
+    ``owner`` is the uid of the pod that owns its resource, ``pod`` what is known of that pod. The
+    other evidence is as in `Evidence`.
     """
 
     __slots__ = (
-        "alive", "created", "deleting", "deregistered", "drained", "former_id", "handle", "id",
-        "key", "labels", "last_beat", "last_beat_monotonic", "life", "load", "loaded_at",
-        "set_by_caller", "since", "spec", "uid", "verdict",
+        "alive", "created", "deleting", "deregistered", "displaced", "drained", "failure",
+        "former_id", "handle", "id", "key", "labels", "last_beat", "last_beat_monotonic", "life",
+        "load", "loaded_at", "owner", "pod", "probe_message", "probe_passing", "set_by_caller",
+        "since", "spec", "uid", "verdict",
     )  # fmt: skip
 
     def __init__(
@@ -50,6 +55,12 @@ class Record(Expiring):
         self.deleting = False
         self.deregistered = False
         self.drained = False
+        self.owner: str | None = None
+        self.pod: PodState | None = None
+        self.displaced = False
+        self.failure: str | None = None
+        self.probe_passing: bool | None = None
+        self.probe_message = ""
         self.set_by_caller: bool | None = None
         self.last_beat: datetime | None = None
         self.last_beat_monotonic: float | None = None
@@ -72,7 +83,8 @@ class Record(Expiring):
     @property
     def claims_address(self) -> bool:
         """Whether it wants to be called at its address at all."""
-        leaving = self.deleting or self.deregistered or self.drained
+        ending = self.pod is not None and self.pod.condition is PodCondition.TERMINATING
+        leaving = self.deleting or self.deregistered or self.drained or ending or self.displaced
         return self.spec.rotation is Rotation.ACTIVE and not leaving
 
     @property

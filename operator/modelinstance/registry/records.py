@@ -20,6 +20,8 @@ from modelinstance.registry.health import Evidence, Life, Verdict, decide, is_al
 from modelinstance.registry.index import Index
 from modelinstance.registry.instance import NO_UID, Address, InstanceKey, InstanceSpec
 from modelinstance.registry.load import Load
+from modelinstance.registry.owners import Owners
+from modelinstance.registry.pods import PodState
 from modelinstance.registry.reasons import Phase
 from modelinstance.registry.record import Record
 from modelinstance.registry.selection import ANY, Wish
@@ -50,6 +52,7 @@ class Records:
         self.default_timeout = default_timeout
         self._records: dict[InstanceKey, Record] = {}
         self._index = Index()
+        self._owners = Owners()
         self._census = Census()
         self._verdict_listeners: list[Listener] = []
         self._offer_listeners: list[Listener] = []
@@ -77,6 +80,10 @@ class Records:
         """The records that name that address, whoever holds it."""
         claims = self._index.claims(address)
         return iter(()) if claims is None else iter(tuple(claims))
+
+    def owned_by(self, owner: str) -> Iterator[Record]:
+        """The records of the pod with that uid."""
+        return self._owners.owned_by(owner)
 
     def identified(self, incarnation: str) -> Record | None:
         """The record of which that is the incarnation's id."""
@@ -158,10 +165,11 @@ class Records:
         created: float,
         labels: dict[str, str] | None = None,
         deleting: bool = False,
+        owner: str | None = None,
     ) -> Record:
         """Take in what the owner asks for: a new record, an edited one, or a new incarnation.
 
-        An incarnation that is new starts unheard.
+        An incarnation that is new starts unheard. ``owner`` is the uid of the pod that it is of.
         """
         labels = labels or {}
         record = self._records.get(key)
@@ -175,8 +183,9 @@ class Records:
             self._index.enter(record)
         elif record.spec != spec:
             self._edit(record, spec)
-        elif record.deleting is deleting and record.labels == labels:
+        elif (record.deleting, record.labels, record.owner) == (deleting, labels, owner):
             return record
+        self._belong(record, owner)
         record.labels = labels
         record.deleting = deleting
         self._changed(record)
@@ -201,6 +210,7 @@ class Records:
         if record is None:
             return None
         record.cancel_deadline()
+        self._owners.leave(record)
         self._leave(record)
         self._end_ids(record)
         self._census.leave(record.spec.model_name, record.verdict)
@@ -208,21 +218,32 @@ class Records:
         return record
 
     def beat(
-        self, record: Record, timeline: Timeline[Record] | None = None, *, ahead: float = 0.0
+        self,
+        record: Record,
+        timeline: Timeline[Record] | None = None,
+        *,
+        ahead: float = 0.0,
+        failure: str | None = None,
     ) -> None:
         """A sign of life came in just now; it expires on the timeline of its channel.
 
-        ``ahead``: by how many seconds now is ahead of that timeline.
+        ``ahead``: by how many seconds now is ahead of that timeline. ``failure``: why the worker,
+        which is there, cannot answer.
         """
         now = self.attend() if timeline is None else timeline.now + ahead
         timeline = timeline or self.local
         record.last_beat = self.clock.wall()
         record.last_beat_monotonic = self.clock.monotonic()
         timeline.schedule(record, now + self.timeout_of(record))
-        if record.life is not Life.HEARD or record.set_by_caller is not None:
+        told = (record.life, record.set_by_caller, record.displaced, record.failure)
+        if told != (Life.HEARD, None, False, failure):
             record.life = Life.HEARD
             record.set_by_caller = None
+            record.displaced = False
+            record.failure = failure
             self._tell(record)
+        if record.owner is not None:
+            self.displace_others(record)
 
     def resume(
         self,
@@ -234,6 +255,10 @@ class Records:
         ahead: float = 0.0,
         deregistered: bool = False,
         drained: bool = False,
+        displaced: bool = False,
+        failure: str | None = None,
+        pod: PodState | None = None,
+        probe_passing: bool | None = None,
     ) -> None:
         """Take up a record where an earlier process left it.
 
@@ -241,6 +266,8 @@ class Records:
         """
         record.life = life
         record.deregistered, record.drained = deregistered, drained
+        record.displaced, record.failure = displaced, failure
+        record.pod, record.probe_passing = pod, probe_passing
         record.last_beat = last_beat
         if life is Life.HEARD:
             timeline.schedule(record, timeline.now + ahead + self.timeout_of(record))
@@ -268,6 +295,29 @@ class Records:
         """Somebody asked for no new requests, or took it back."""
         record.drained = drained
         self._tell(record)
+
+    def set_pod(self, record: Record, pod: PodState | None) -> None:
+        """What its pod is like now; ``None`` if nobody looks at it."""
+        if record.pod != pod:
+            record.pod = pod
+            self._tell(record)
+
+    def set_probe(self, record: Record, passing: bool | None, message: str) -> None:
+        """What came of asking it; ``None`` is that this is not decided."""
+        if (record.probe_passing, record.probe_message) != (passing, message):
+            record.probe_passing, record.probe_message = passing, message
+            self._tell(record)
+
+    def displace(self, record: Record) -> None:
+        """Another pod is at its address, or its pod is elsewhere."""
+        if not record.displaced:
+            record.displaced = True
+            self._tell(record)
+
+    def displace_others(self, record: Record) -> None:
+        """Its pod is at its address: records that contradict it are of the past."""
+        for other in self._owners.displaced_by(record):
+            self.displace(other)
 
     def set_load(self, record: Record, load: Load) -> None:
         """The worker says what it has to do: the requests that were sent there are in it."""
@@ -311,7 +361,7 @@ class Records:
     def expire_on(self, timeline: Timeline[Record]) -> None:
         """Expire what is due on a timeline."""
         for record in timeline.pop_due():
-            record.set_by_caller = None
+            record.set_by_caller = record.failure = None
             record.life = Life.SILENT
             self.expiries += 1
             self._tell(record)
@@ -323,9 +373,17 @@ class Records:
         if claims is not None:
             self._reconsider(claims, record)
 
+    def _belong(self, record: Record, owner: str | None) -> None:
+        if record.owner != owner:
+            self._owners.leave(record)
+            record.owner = owner
+            self._owners.enter(record)
+            record.pod = None
+
     def _edit(self, record: Record, spec: InstanceSpec) -> None:
         before, timeout_before = record.spec, self.timeout_of(record)
         moves = before.address != spec.address
+        self._owners.leave(record)
         if moves or before.names != spec.names:
             self._leave(record)
             self._census.leave(before.model_name, record.verdict)
@@ -338,6 +396,7 @@ class Records:
         else:
             record.spec = spec
             self._refresh(record)
+        self._owners.enter(record)
         if moves:
             self._forget_life(record)
         else:
@@ -348,8 +407,9 @@ class Records:
         """The address has changed: the new incarnation reports for itself."""
         record.cancel_deadline()
         record.life = Life.UNHEARD
-        record.deregistered = record.drained = False
-        record.set_by_caller = None
+        record.deregistered = record.drained = record.displaced = False
+        record.set_by_caller = record.failure = record.probe_passing = None
+        record.probe_message = ""
         record.load = None
         record.last_beat = None
         record.last_beat_monotonic = None
@@ -394,6 +454,11 @@ class Records:
             deregistered=record.deregistered,
             drained=record.drained,
             set_by_caller=record.set_by_caller,
+            pod=record.pod,
+            displaced=record.displaced,
+            failure=record.failure,
+            probe_passing=record.probe_passing,
+            probe_message=record.probe_message,
         )
 
     def _settle(self, record: Record, verdict: Verdict, *, alive: bool) -> None:

@@ -19,13 +19,25 @@ MAX_SLUG = 40
 
 
 @dataclass(frozen=True, slots=True)
+class Pod:
+    """The pod that a worker runs in."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class Registration:
-    """A worker asks to be listed. ``labels`` are those of its own choice."""
+    """A worker asks to be listed. ``labels`` are those of its own choice.
+
+    ``pod`` is to own its resource, in the same namespace.
+    """
 
     namespace: str
     spec: InstanceSpec
     labels: Mapping[str, str] = field(default_factory=dict)
     load: Load | None = None
+    pod: Pod | None = None
 
     @property
     def key(self) -> InstanceKey:
@@ -53,7 +65,11 @@ class Registration:
     def digest(self) -> str:
         """Tells whether two registrations ask for the same resource."""
         asked = asdict(self.spec) | {"aliases": sorted(self.spec.aliases)}
-        text = json.dumps([asked, sorted(self.labels.items())], sort_keys=True)
+        del asked["probe"]  # a registration has none
+        said = [asked, sorted(self.labels.items())]
+        if self.pod is not None:
+            said.append([self.pod.name, self.pod.uid])
+        text = json.dumps(said, sort_keys=True)
         return blake2b(text.encode(), digest_size=8).hexdigest()
 
 

@@ -14,6 +14,7 @@ from modelinstance.registry.beats import AnnotationBeats, Beat
 from modelinstance.registry.health import Life
 from modelinstance.registry.instance import NO_UID, InstanceKey
 from modelinstance.registry.observed import Observed, Reported
+from modelinstance.registry.pods import PodCondition, PodState
 from modelinstance.registry.reasons import Phase, Reason
 from modelinstance.registry.record import Record
 from modelinstance.registry.records import Records
@@ -44,13 +45,15 @@ class Tracker:
     """All resources by key, in step with the records.
 
     ``outbox`` holds the keys whose status may be out of date, ``beats`` counts the values of the
-    heartbeat annotation by what they amounted to.
+    heartbeat annotation by what they amounted to. ``follows_pods``: what the status says of the pod
+    is taken up, since somebody will look at it.
     """
 
     def __init__(self, records: Records, versions: Versions) -> None:
         self.records = records
         self.outbox = Outbox()
         self.beats: Counter[Beat] = Counter()
+        self.follows_pods = True
         self._versions = versions
         self._tracked: dict[InstanceKey, Tracked] = {}
         records.on_change(lambda record: self.outbox.add(record.key))
@@ -125,6 +128,10 @@ class Tracker:
                 ahead=ahead,
                 deregistered=reported.holds(ConditionType.DEREGISTERED),
                 drained=reported.holds(ConditionType.DRAINING, Reason.DRAIN_REQUESTED),
+                displaced=reported.reason == Reason.POD_REPLACED,
+                failure=_failure_in(reported),
+                pod=_pod_in(reported) if self.follows_pods else None,
+                probe_passing=_passing_in(reported),
             )
 
     def _follow(self, observed: Observed, tracked: Tracked, view: View) -> None:
@@ -153,6 +160,7 @@ class Tracker:
             created=observed.created,
             labels=dict(observed.labels),
             deleting=observed.deleting,
+            owner=observed.owner,
         )
 
     def _judge(
@@ -213,8 +221,47 @@ class Tracker:
 def _life_in(reported: Reported) -> Life:
     """What an earlier process had heard of an incarnation, going by its status."""
     heard = reported.reason == Reason.HEARTBEAT_RECEIVED or reported.last_beat is not None
+    if reported.reason in _SAYS_NOTHING_OF_BEATS:
+        return Life.HEARD if heard else Life.UNHEARD
     if reported.phase == Phase.HEALTHY and heard:
         return Life.HEARD
     if reported.phase == Phase.UNHEALTHY:
         return Life.SILENT
     return Life.UNHEARD
+
+
+_SAYS_NOTHING_OF_BEATS = {
+    Reason.WORKER_NOT_READY, Reason.POD_NOT_READY, Reason.POD_REPLACED, Reason.PROBE_FAILED,
+    Reason.POD_STARTING, Reason.AWAITING_FIRST_PROBE,
+}  # fmt: skip
+"""What makes an instance unfit whose heartbeats may well have come in time."""
+
+
+def _failure_in(reported: Reported) -> str | None:
+    """What the worker had said; its words are in the status, which is not written again."""
+    if reported.reason != Reason.WORKER_NOT_READY:
+        return None
+    return "it cannot answer (said before the operator was started)"
+
+
+_POD_CONDITIONS = {
+    Reason.POD_READY: PodCondition.READY,
+    Reason.POD_STARTING: PodCondition.STARTING,
+    Reason.POD_NOT_READY: PodCondition.NOT_READY,
+    Reason.POD_TERMINATING: PodCondition.TERMINATING,
+}
+
+
+def _pod_in(reported: Reported) -> PodState | None:
+    """How the pod was, until it is looked at again."""
+    condition = next((_POD_CONDITIONS[r] for r in _POD_CONDITIONS if r == reported.reason), None)
+    if condition is None:
+        return None
+    return PodState(condition, "The pod was like that before the operator was started")
+
+
+def _passing_in(reported: Reported) -> bool | None:
+    """What had come of the probe: any other reason means that it was no obstacle."""
+    if reported.reason == Reason.AWAITING_FIRST_PROBE:
+        return None
+    return reported.reason != Reason.PROBE_FAILED

@@ -72,6 +72,7 @@ class Workers:
             registration.spec,
             created=self.records.clock.wall().timestamp(),
             labels=registration.all_labels,
+            owner=None if registration.pod is None else registration.pod.uid,
         )
         self._ended.pop(record.id, None)
         return record
@@ -84,15 +85,20 @@ class Workers:
             self.records.set_drained(record, drained=False)
         self._hear(record, load)
 
-    def _hear(self, record: Record, load: Load | None) -> None:
-        self.records.beat(record)
+    def _hear(self, record: Record, load: Load | None, failure: str | None = None) -> None:
+        self.records.beat(record, failure=failure)
         if load is not None:
             self.records.set_load(record, load)
 
     # -- beats -----------------------------------------------------------------------------------
 
-    def beat(self, incarnation: str, load: Load | None = None) -> BeatResult:
-        """A worker says that this incarnation is alive; it never revives one that has ended."""
+    def beat(
+        self, incarnation: str, load: Load | None = None, failure: str | None = None
+    ) -> BeatResult:
+        """A worker says that this incarnation is alive; it never revives one that has ended.
+
+        ``failure`` is why it cannot answer all the same.
+        """
         record = self.records.identified(incarnation)
         if record is None or record.deleting:
             result = BeatResult.UNKNOWN
@@ -100,7 +106,7 @@ class Workers:
             result = BeatResult.DEREGISTERED
         else:
             result = BeatResult.ACCEPTED
-            self._hear(record, load)
+            self._hear(record, load, failure)
         self.beats[result] += 1
         return result
 
