@@ -58,6 +58,7 @@ class ObservedFields(TypedDict, total=False):
     heartbeat: str | None
     heartbeat_applied: str | None
     registration: str | None
+    owner: str | None
     deleting: bool
     reported: Reported | None
 

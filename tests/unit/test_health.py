@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from modelinstance.registry.health import Evidence, Life, decide, is_alive
-from modelinstance.registry.instance import Rotation
+from modelinstance.registry.instance import ProbeSpec, Rotation
+from modelinstance.registry.pods import PodCondition, PodState
 from modelinstance.registry.reasons import REASONS, Phase, Reason
 from unit.builders import key, spec
 
@@ -15,6 +16,9 @@ HEARD = Evidence(key(), spec(), Life.HEARD, 120.0)
 DRAINING = spec(rotation=Rotation.DRAINING)
 DISABLED = spec(rotation=Rotation.DISABLED)
 UNCHECKED = spec(heartbeat_required=False)
+PROBED = replace(spec(), probe=ProbeSpec("/health", 10.0, 1.0, 1, 3))
+ENDING = PodState(PodCondition.TERMINATING, "it ends")
+UNREADY = PodState(PodCondition.NOT_READY, "it is not ready")
 
 
 @pytest.mark.parametrize(
@@ -72,6 +76,26 @@ UNCHECKED = spec(heartbeat_required=False)
         (replace(HEARD, drained=True, spec=DRAINING), Reason.DRAINING, False, True),
         (replace(HEARD, drained=True, spec=DISABLED), Reason.DISABLED, False, True),
         (replace(HEARD, drained=True, deleting=True), Reason.DELETING, False, True),
+        (replace(HEARD, pod=ENDING), Reason.POD_TERMINATING, False, True),
+        (replace(HEARD, pod=ENDING, drained=True), Reason.DRAIN_REQUESTED, False, True),
+        (replace(HEARD, pod=ENDING, spec=UNCHECKED), Reason.POD_TERMINATING, False, True),
+        (replace(HEARD, pod=UNREADY), Reason.POD_NOT_READY, False, False),
+        (replace(HEARD, pod=UNREADY, life=Life.SILENT), Reason.POD_NOT_READY, False, False),
+        (replace(HEARD, pod=UNREADY, failure="x"), Reason.WORKER_NOT_READY, False, False),
+        (replace(HEARD, failure="x"), Reason.WORKER_NOT_READY, False, False),
+        (replace(HEARD, failure="x", spec=UNCHECKED), Reason.WORKER_NOT_READY, False, False),
+        (replace(HEARD, failure="x", displaced=True), Reason.POD_REPLACED, False, False),
+        (replace(HEARD, displaced=True, deregistered=True), Reason.DEREGISTERED, False, False),
+        (replace(HEARD, spec=PROBED), Reason.AWAITING_FIRST_PROBE, False, False),
+        (replace(HEARD, spec=PROBED, probe_passing=False), Reason.PROBE_FAILED, False, False),
+        (replace(HEARD, spec=PROBED, probe_passing=True), Reason.HEARTBEAT_RECEIVED, True, True),
+        (replace(HEARD, probe_passing=False), Reason.HEARTBEAT_RECEIVED, True, True),
+        (
+            replace(HEARD, spec=PROBED, probe_passing=True, life=Life.SILENT),
+            Reason.HEARTBEAT_EXPIRED,
+            False,
+            False,
+        ),
         (replace(HEARD, spec=DISABLED), Reason.DISABLED, False, True),
         (replace(HEARD, spec=DISABLED, deregistered=True), Reason.DISABLED, False, False),
         (replace(HEARD, spec=DRAINING, life=Life.SILENT), Reason.DRAINING, False, False),

@@ -990,3 +990,57 @@ async def test_the_word_of_the_owner_stays_when_a_drain_is_taken_back(
     path = f"{INSTANCES}/prod/vicuna-0/drain"
     for method in ("POST", "DELETE"):
         assert (await ask(client, method, path))["phase"] == "Disabled"
+
+
+# -- pods, and a worker that cannot answer ---------------------------------------------------------
+
+POD = {"name": "vicuna-0", "uid": "6f1c"}
+
+
+async def test_a_worker_in_a_pod_takes_its_address_over(
+    desk: StandaloneDesk, client: httpx.AsyncClient
+) -> None:
+    old = await register(client, model="llama", pod={"name": "llama-0", "uid": "5e0b"})
+    new = await register(client, pod=POD)
+    assert record_of(desk, new).owner == "6f1c"
+    assert record_of(desk, old).verdict.reason == "PodReplaced"
+    assert await ask(client, "GET", SELECT, 503, params={"model": "llama"})
+
+
+@pytest.mark.parametrize(
+    ("pod", "named"),
+    [
+        ({"name": "Vicuna", "uid": "6f1c"}, "body.pod.name"),
+        ({"name": "vicuna-0", "uid": "6f 1c"}, "body.pod.uid"),
+        ({"name": "vicuna-0"}, "body.pod.uid"),
+    ],
+)
+async def test_a_pod_that_cannot_be_is_refused(
+    refused: httpx.AsyncClient, pod: Fields, named: str
+) -> None:
+    assert named in await register(refused, 422, pod=pod)
+
+
+async def test_a_worker_that_cannot_answer_says_why(
+    desk: StandaloneDesk, client: httpx.AsyncClient
+) -> None:
+    registered = await register(client)
+    incarnation = registered["incarnation"]
+    await beat(client, incarnation=incarnation, failure="GET /health: HTTP 500")
+    shown = await ask(client, "GET", path_of(registered))
+    assert (shown["phase"], shown["reason"]) == ("Unhealthy", "WorkerNotReady")
+    assert "GET /health: HTTP 500" in shown["message"]
+    why = await ask(client, "GET", f"{path_of(registered)}/why")
+    assert why["evidence"]["failure"] == "GET /health: HTTP 500"
+    await beat_all(client, {"incarnation": incarnation})
+    assert (await ask(client, "GET", SELECT, params={"model": "vicuna"}))["name"]
+    await beat_all(client, {"incarnation": incarnation, "failure": "no"})
+    assert await ask(client, "GET", SELECT, 503, params={"model": "vicuna"})
+
+
+@pytest.mark.parametrize("failure", ["", "x" * 1025, 5])
+async def test_a_failure_that_says_nothing_or_too_much_is_refused(
+    refused: httpx.AsyncClient, failure: object
+) -> None:
+    detail = await beat(refused, 422, incarnation=UNKNOWN, failure=failure)
+    assert "body.failure" in detail

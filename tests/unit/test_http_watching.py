@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -535,6 +535,26 @@ async def test_a_stream_in_which_much_happens_ends_when_its_time_is_over(
             heard(records, port=1, weight=float(number))
     assert number > 1
     assert len(watchers) == 0
+
+
+async def test_nobody_is_told_that_all_is_read_before_it_is(
+    watchers: Watchers, desk: StandaloneDesk, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a registry that has just started would look like one without instances."""
+    state = desk.view_state()
+    monkeypatch.setattr(desk, "view_state", lambda: replace(state, synced=False))
+    monkeypatch.setattr(watching, "UNSYNCED_SECONDS", 0.01)
+    stream = Stream(watchers)
+    assert [await stream.chunk() for _ in range(3)] == [ALIVE] * 3
+    heard(records, "vicuna-0")
+    while (chunk := await stream.chunk()) == ALIVE:
+        pass
+    assert Event.read(chunk).told == ("ADDED", "vicuna-0")
+    monkeypatch.setattr(desk, "view_state", lambda: state)
+    while (chunk := await stream.chunk()) == ALIVE:
+        pass
+    assert Event.read(chunk).kind == "SYNCED"
+    await stream.close()
 
 
 async def test_streams_end_as_the_server_stops(

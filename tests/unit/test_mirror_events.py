@@ -10,7 +10,7 @@ import pytest
 
 from modelinstance.registry.beats import MAX_BYTES, REMEMBERED, Beat
 from modelinstance.registry.errors import NoHealthyInstanceError
-from modelinstance.registry.instance import Address, InstanceSpec, Rotation
+from modelinstance.registry.instance import Address, InstanceSpec, ProbeSpec, Rotation
 from modelinstance.registry.mirror import Mirror
 from modelinstance.registry.observed import ConditionSeen, Observed, Reported
 from modelinstance.registry.reasons import Phase, Reason
@@ -256,6 +256,7 @@ def test_a_beat_that_proves_nothing_gets_its_whole_timeout(
 # -- after a restart -----------------------------------------------------------------------------
 
 DRAINING, DISABLED = spec(rotation=Rotation.DRAINING), spec(rotation=Rotation.DISABLED)
+PROBED = replace(spec(), probe=ProbeSpec("/health", 10.0, 1.0, 1, 3))
 
 
 @pytest.mark.parametrize(
@@ -270,6 +271,24 @@ DRAINING, DISABLED = spec(rotation=Rotation.DRAINING), spec(rotation=Rotation.DI
         observed(
             spec=spec(heartbeat_required=False),
             reported=reported(Phase.HEALTHY, Reason.HEARTBEAT_NOT_REQUIRED),
+        ),
+        observed(
+            spec=spec(heartbeat_required=False),
+            owner="pod",
+            reported=reported(Phase.HEALTHY, Reason.POD_READY),
+        ),
+        observed(owner="pod", reported=reported(Phase.UNHEALTHY, Reason.POD_NOT_READY)),
+        observed(owner="pod", reported=reported(Phase.STARTING, Reason.POD_STARTING)),
+        observed(owner="pod", reported=reported(Phase.DRAINING, Reason.POD_TERMINATING)),
+        observed(owner="pod", reported=reported(Phase.UNHEALTHY, Reason.POD_REPLACED)),
+        observed(reported=reported(Phase.UNHEALTHY, Reason.WORKER_NOT_READY)),
+        observed(spec=PROBED, reported=reported(Phase.UNHEALTHY, Reason.PROBE_FAILED)),
+        observed(spec=PROBED, reported=reported(Phase.STARTING, Reason.AWAITING_FIRST_PROBE)),
+        observed(spec=PROBED, reported=reported(Phase.UNHEALTHY, Reason.HEARTBEAT_EXPIRED)),
+        observed(spec=PROBED, reported=reported(Phase.HEALTHY, Reason.HEARTBEAT_RECEIVED)),
+        observed(
+            spec=replace(PROBED, heartbeat_required=False),
+            reported=reported(Phase.HEALTHY, Reason.PROBE_SUCCEEDED),
         ),
     ],
     ids=lambda found: found.reported.reason,

@@ -20,7 +20,7 @@ from modelinstance.cluster.translate import (
 from modelinstance.registry.instance import InstanceSpec
 from modelinstance.registry.mirror import Mirror
 from modelinstance.registry.records import Records
-from modelinstance.registry.registrations import Registration
+from modelinstance.registry.registrations import Pod, Registration
 
 DEEP = f'["{api.HEARTBEAT_ANNOTATION}",' + "[" * 50_000
 LONG = f'["{api.HEARTBEAT_ANNOTATION}",' + "[" * 200_000
@@ -152,3 +152,13 @@ def test_what_is_written_is_read_again_as_it_was() -> None:
     assert mirror.plan_writes(10) == []
     assert body["metadata"]["resourceVersion"] == "7"
     assert body["status"]["address"] == "http://h.example:8000"
+
+
+def test_what_goes_with_a_pod_says_so_and_is_read_again() -> None:
+    body = registration_body(Registration("default", InstanceSpec("m", "h", 1), pod=Pod("p", "u1")))
+    owners = body["metadata"]["ownerReferences"]
+    assert owners == [{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u1"}]
+    other = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "u2"}
+    assert observe(raw(metadata={"ownerReferences": [other, *owners]})).owner == "u1"
+    assert observe(raw(metadata={"ownerReferences": [other]})).owner is None
+    assert observe(raw()).owner is None

@@ -73,6 +73,7 @@ def _observe(key: InstanceKey, raw: RawObject) -> Observed:
         heartbeat=annotations.get(api.HEARTBEAT_ANNOTATION),
         heartbeat_applied=_applied(annotations),
         registration=annotations.get(api.REGISTRATION_ANNOTATION),
+        pod_digest=annotations.get(api.POD_DIGEST_ANNOTATION),
         owner=_owner(metadata),
         deleting="deletionTimestamp" in metadata,
         reported=_reported(raw.get("status") or {}),

@@ -114,6 +114,18 @@ def check_registration(evidence: Evidence) -> Verdict | None:
     return _verdict(Reason.DEREGISTERED, "The worker deregistered; it returns by registering again")
 
 
+def check_displacement(evidence: Evidence) -> Verdict | None:
+    """Addresses of pods are used again: whoever answers there now is not this instance."""
+    if not evidence.displaced:
+        return None
+    spec = evidence.spec
+    return _verdict(
+        Reason.POD_REPLACED,
+        f"Another pod is at host {spec.host} port {spec.port} now, or the pod of this instance is "
+        f"elsewhere",
+    )
+
+
 def check_conflict(evidence: Evidence) -> Verdict | None:
     """One address, one holder. A holder in another namespace is not named: it may be secret."""
     if evidence.holder is None:
@@ -127,18 +139,6 @@ def check_conflict(evidence: Evidence) -> Verdict | None:
         Reason.ADDRESS_CONFLICT,
         f"{holder} holds model {spec.model_name} at host {spec.host} port {spec.port}; delete one "
         f"of them or correct its address",
-    )
-
-
-def check_displacement(evidence: Evidence) -> Verdict | None:
-    """Addresses of pods are used again: whoever answers there now is not this instance."""
-    if not evidence.displaced:
-        return None
-    spec = evidence.spec
-    return _verdict(
-        Reason.POD_REPLACED,
-        f"Another pod is at host {spec.host} port {spec.port} now, or the pod of this instance is "
-        f"elsewhere",
     )
 
 
@@ -220,8 +220,8 @@ STANDING: Sequence[Check] = (check_deletion, check_rotation, check_drain, check_
 
 LIVENESS: Sequence[Check] = (
     check_registration,
-    check_conflict,
     check_displacement,
+    check_conflict,
     check_caller,
     check_worker,
     check_readiness,

@@ -165,6 +165,11 @@ class Mirror:
         tracked = self._tracker.get(key)
         return None if tracked is None else tracked.registration
 
+    def pod_digest_of(self, key: InstanceKey) -> str | None:
+        """The digest of what a pod asked for that a resource was written from, if it was."""
+        tracked = self._tracker.get(key)
+        return None if tracked is None else tracked.pod_digest
+
     def version_of(self, key: InstanceKey) -> int | None:
         """The resourceVersion of a resource that was last seen."""
         tracked = self._tracker.get(key)

@@ -42,7 +42,8 @@ class Observed:
     ``version`` is the resourceVersion, which grows with each change in the cluster; ``created`` is
     in seconds. ``heartbeat`` is the annotation's value, ``heartbeat_applied`` the one that kubectl
     noted as last applied. ``registration`` is the digest of the registration over HTTP that it was
-    written from, ``owner`` the uid of the pod that owns it.
+    written from, ``pod_digest`` the same for one that was made for a pod, ``owner`` the uid of the
+    pod that owns it.
     """
 
     key: InstanceKey
@@ -55,6 +56,7 @@ class Observed:
     heartbeat: str | None = None
     heartbeat_applied: str | None = None
     registration: str | None = None
+    pod_digest: str | None = None
     owner: str | None = None
     deleting: bool = False
     reported: Reported | None = None

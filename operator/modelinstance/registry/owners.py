@@ -43,11 +43,15 @@ class Owners:
         """The records of a pod."""
         return iter(tuple(self._by_owner.get(owner, {}).values()))
 
+    def owned_at(self, place: Place) -> Iterator[Record]:
+        """The records of pods that name that host and port."""
+        return iter(tuple(self._by_place.get(place, {}).values()))
+
     def displaced_by(self, record: Record) -> Iterator[Record]:
         """The records that cannot be true if this one is."""
         if record.owner is None:
             return
-        for other in tuple(self._by_place.get(_place(record), {}).values()):
+        for other in self.owned_at(_place(record)):
             if other.owner != record.owner:
                 yield other
         for other in self.owned_by(record.owner):

@@ -86,16 +86,16 @@ REASONS: dict[Reason, ReasonDoc] = {
         "The worker deregistered itself; a late heartbeat does not revive it.",
         "Register it again when it is back.",
     ),
+    Reason.POD_REPLACED: ReasonDoc(
+        Phase.UNHEALTHY,
+        "Another pod is at this address now, or the pod of this instance is at another one.",
+        "Nothing; the resource goes with its pod, and a heartbeat from there brings it back.",
+    ),
     Reason.ADDRESS_CONFLICT: ReasonDoc(
         Phase.CONFLICTED,
         "Another resource with the same model, host and port holds the address.",
         "Delete one of the two, or correct its host or port; this one takes over when the holder "
         "falls silent or goes.",
-    ),
-    Reason.POD_REPLACED: ReasonDoc(
-        Phase.UNHEALTHY,
-        "Another pod is at this address now, or the pod of this instance is at another one.",
-        "Nothing; the resource goes with its pod, and a heartbeat from there brings it back.",
     ),
     Reason.SET_BY_CALLER: ReasonDoc(
         Phase.HEALTHY,

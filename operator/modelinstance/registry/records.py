@@ -20,7 +20,7 @@ from modelinstance.registry.health import Evidence, Life, Verdict, decide, is_al
 from modelinstance.registry.index import Index
 from modelinstance.registry.instance import NO_UID, Address, InstanceKey, InstanceSpec
 from modelinstance.registry.load import Load
-from modelinstance.registry.owners import Owners
+from modelinstance.registry.owners import Owners, Place
 from modelinstance.registry.pods import PodState
 from modelinstance.registry.reasons import Phase
 from modelinstance.registry.record import Record
@@ -84,6 +84,10 @@ class Records:
     def owned_by(self, owner: str) -> Iterator[Record]:
         """The records of the pod with that uid."""
         return self._owners.owned_by(owner)
+
+    def owned_at(self, place: Place) -> Iterator[Record]:
+        """The records of pods that name that host and port."""
+        return self._owners.owned_at(place)
 
     def identified(self, incarnation: str) -> Record | None:
         """The record of which that is the incarnation's id."""
@@ -308,10 +312,10 @@ class Records:
             record.probe_passing, record.probe_message = passing, message
             self._tell(record)
 
-    def displace(self, record: Record) -> None:
-        """Another pod is at its address, or its pod is elsewhere."""
-        if not record.displaced:
-            record.displaced = True
+    def displace(self, record: Record, *, displaced: bool = True) -> None:
+        """Another pod is at its address, or its pod is elsewhere; or that is over."""
+        if record.displaced is not displaced:
+            record.displaced = displaced
             self._tell(record)
 
     def displace_others(self, record: Record) -> None:

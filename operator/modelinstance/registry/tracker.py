@@ -38,6 +38,7 @@ class Tracked:
     generation: int
     reported: Reported | None
     registration: str | None
+    pod_digest: str | None
     beats: AnnotationBeats = field(default_factory=AnnotationBeats)
 
 
@@ -104,7 +105,12 @@ class Tracker:
         """
         reported = observed.reported
         tracked = Tracked(
-            observed.uid, observed.version, observed.generation, reported, observed.registration
+            observed.uid,
+            observed.version,
+            observed.generation,
+            reported,
+            observed.registration,
+            observed.pod_digest,
         )
         self._tracked[observed.key] = tracked
         held = self.records.get(observed.key)
@@ -146,6 +152,7 @@ class Tracker:
         tracked.generation = observed.generation
         tracked.reported = observed.reported
         tracked.registration = observed.registration
+        tracked.pod_digest = observed.pod_digest
         record = self._put(observed)
         if restored:
             tracked.beats.remember(observed.heartbeat)
