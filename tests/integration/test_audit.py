@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from support.audit import AuditEntry, Rule, rules_of
+from support.audit import Rule, rules_of
 from support.background import BackgroundLoop
 from support.cluster import HOME, ROOT, Cluster
 from support.operator_process import OperatorProcess, Start
@@ -17,11 +17,6 @@ from support.waiting import eventually
 
 Step = tuple[str, Callable[[], object], str, str]
 """What happens, how, and the phase and reason that come of it."""
-
-
-def writes_on(cluster: Cluster, name: str, since: int) -> list[AuditEntry]:
-    """The operator's writes on one ModelInstance."""
-    return [entry for entry in cluster.writes(since) if entry.name == name]
 
 
 def a_tick_passes(cluster: Cluster, name: str = "later") -> None:
@@ -47,7 +42,7 @@ def test_a_healthy_instance_that_beats_is_never_written(
         heard(1 + number + 1)
         if number % 10 == 9:
             a_tick_passes(cluster, f"later-{number}")
-    assert not writes_on(cluster, "a", mark)
+    assert not cluster.writes_on("a", mark)
     assert cluster.phase("a") == "Healthy"
 
 
@@ -89,11 +84,11 @@ def test_each_change_of_phase_reason_or_generation_is_written_exactly_once(
             a_tick_passes(cluster, f"after-{what.replace(' ', '-')}")
         changes += expected != shown
         shown = expected
-        assert len(writes_on(cluster, "a", mark)) == changes, what
+        assert len(cluster.writes_on("a", mark)) == changes, what
     cluster.delete("a")
     eventually(lambda: "default/a" not in operator.instances())
     a_tick_passes(cluster)
-    written = [(e.verb, e.resource, e.code) for e in writes_on(cluster, "a", mark)]
+    written = [(e.verb, e.resource, e.code) for e in cluster.writes_on("a", mark)]
     assert written == [("patch", "modelinstances/status", 200)] * changes
 
 

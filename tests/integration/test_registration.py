@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from support.audit import AuditEntry
 from support.cluster import Cluster
 from support.operator_process import OperatorProcess
 from support.waiting import eventually
@@ -25,11 +24,6 @@ def a_tick_passes(cluster: Cluster) -> None:
     name = f"later-{next(_numbers)}"
     cluster.create(name, modelName="other")
     eventually(lambda: cluster.phase(name) == "Starting")
-
-
-def writes_on(cluster: Cluster, name: str, since: int) -> list[AuditEntry]:
-    """The operator's writes on one ModelInstance."""
-    return [entry for entry in cluster.writes(since) if entry.name == name]
 
 
 def registered(cluster: Cluster, operator: OperatorProcess, **body: Any) -> str:
@@ -92,7 +86,7 @@ def test_a_registration_writes_a_resource_that_is_healthy_at_once(
         "HeartbeatReceived",
     ]  # fmt: skip
     a_tick_passes(cluster)
-    assert [(e.verb, e.resource, e.code) for e in writes_on(cluster, name, mark)] == [
+    assert [(e.verb, e.resource, e.code) for e in cluster.writes_on(name, mark)] == [
         ("patch", "modelinstances", 201),
         ("patch", "modelinstances/status", 200),
     ]
@@ -113,7 +107,7 @@ def test_beats_name_the_incarnation_and_are_never_written(
     assert response.json() == {"items": [accepted, {"incarnation": "0" * 16, "result": "unknown"}]}
     a_tick_passes(cluster)
     operator.beat(incarnation)
-    assert not writes_on(cluster, name, mark)
+    assert not cluster.writes_on(name, mark)
     assert cluster.get(name) == before
 
     eventually(lambda: cluster.condition(name)["reason"] == "HeartbeatExpired")
@@ -133,7 +127,7 @@ def test_the_same_registration_again_writes_nothing(
     for host in ("w.example", "W.EXAMPLE."):
         assert operator.register(200, host=host, **body)["name"] == name
     a_tick_passes(cluster)
-    assert not writes_on(cluster, name, mark)
+    assert not cluster.writes_on(name, mark)
     assert cluster.get(name) == before
 
 
@@ -242,7 +236,7 @@ def test_a_weight_that_an_admin_has_set_outlives_every_registration(
     assert cluster.get(name)["spec"]["weight"] == 7
     before, mark = cluster.get(name), cluster.audit_mark()
     operator.register(200, aliases=["b"])
-    assert not writes_on(cluster, name, mark)
+    assert not cluster.writes_on(name, mark)
     assert cluster.get(name)["metadata"]["generation"] == before["metadata"]["generation"]
 
 
@@ -313,7 +307,7 @@ def test_a_resource_that_was_applied_by_hand_is_used_as_it_is(
     assert operator.selects("m") == "hand"
     eventually(lambda: cluster.phase("hand") == "Healthy")
     after = cluster.get("hand")["metadata"]
-    assert {e.resource for e in writes_on(cluster, "hand", mark)} == {"modelinstances/status"}
+    assert {e.resource for e in cluster.writes_on("hand", mark)} == {"modelinstances/status"}
     for field in ("labels", "annotations", "generation"):
         assert after.get(field) == before.get(field)
 
@@ -411,4 +405,4 @@ def test_a_name_that_is_used_again_has_another_incarnation(
     mark = cluster.audit_mark()
     assert operator.register(200)["incarnation"] != incarnation
     eventually(lambda: cluster.phase(name) == "Healthy")
-    assert {e.resource for e in writes_on(cluster, name, mark)} == {"modelinstances/status"}
+    assert {e.resource for e in cluster.writes_on(name, mark)} == {"modelinstances/status"}

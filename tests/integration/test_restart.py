@@ -116,3 +116,23 @@ def test_a_status_that_was_written_for_another_object_of_that_name_is_ignored(
     eventually(lambda: cluster.phase("a") == "Starting")
     uid = cluster.get("a")["metadata"]["uid"]
     assert cluster.get("a")["status"]["incarnation"]["uid"] == uid
+
+
+def test_a_restart_writes_nothing_of_a_worker_that_cannot_answer(
+    cluster: Cluster, start_operator: Start
+) -> None:
+    first = start_operator(cluster)
+    registered = first.register()
+    name = registered["name"]
+    first.beat(registered["incarnation"], failure="HTTP 500")
+    eventually(lambda: cluster.condition(name)["reason"] == "WorkerNotReady")
+    first.stop()
+    mark = cluster.audit_mark()
+    second = start_operator(cluster)
+    assert second.instances()[f"default/{name}"]["reason"] == "WorkerNotReady"
+    cluster.create("later")
+    eventually(lambda: cluster.phase("later") == "Starting")
+    assert not cluster.writes_on(name, mark)
+    assert "HTTP 500" in cluster.condition(name)["message"]
+    second.beat(second.instances()[f"default/{name}"]["incarnation"])
+    eventually(lambda: cluster.phase(name) == "Healthy")

@@ -230,3 +230,7 @@ class Cluster:
     def writes(self, since: int, user: str = OPERATOR) -> list[AuditEntry]:
         """The requests of a user since a mark that change anything."""
         return [e for e in self.audit(since, user) if e.verb not in {"get", "list", "watch"}]
+
+    def writes_on(self, name: str, since: int) -> list[AuditEntry]:
+        """The operator's writes on the objects of one name since a mark."""
+        return [entry for entry in self.writes(since) if entry.name == name]
