@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
-from modelinstance.commands.serving import run
+import click
+
+from modelinstance.cli import COMMANDS, cli
 from modelinstance.http.access import OpenAccess
 from modelinstance.http.endpoint import Endpoint
 from modelinstance.registry import EmbeddedModelRegistry
@@ -39,22 +41,26 @@ def _reasons() -> str:
 
 
 def _settings() -> str:
+    found = ((name, cli.get_command(click.Context(cli), name)) for name in COMMANDS)
+    sections = [_settings_of(name, command) for name, command in found if command is not None]
+    return f"{NOTE}# Settings\n\n" + "\n".join(sections)
+
+
+def _settings_of(name: str, command: click.Command) -> str:
     rows = ""
-    for option in run.params:
+    for option in command.params:
         record = option.to_info_dict()
         variables = record["envvar"]
         names = [variables] if isinstance(variables, str) else variables
         default = record["default"]
-        shown = f"`{default}`" if isinstance(default, str | int) and default != "" else ""
-        flags = ", ".join(f"`{flag}`" for flag in record["opts"])
-        if flags == "`--help`":
-            continue
+        shown = f"`{default}`" if isinstance(default, str | int | float) and default != "" else ""
+        flags = ", ".join(f"`{flag}`" for flag in [*record["opts"], *record["secondary_opts"]])
         rows += f"| {flags} | {', '.join(f'`{name}`' for name in names)} | {shown} | "
         rows += f"{record['help']} |\n"
-    epilog = (run.epilog or "").replace("\n", " ")
-
+    said = (command.help, command.epilog)
+    told = "".join(f"{' '.join(part.split())}\n\n" for part in said if part)
     return (
-        f"{NOTE}# Settings of `modelinstance run`\n\n{epilog}\n\n"
+        f"## `modelinstance {name}`\n\n{told}"
         f"| flag | environment | default | meaning |\n|---|---|---|---|\n{rows}"
     )
 

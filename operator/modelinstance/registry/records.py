@@ -13,12 +13,12 @@ from datetime import datetime, timedelta
 from random import Random
 
 from modelinstance.registry.census import Census, Totals
-from modelinstance.registry.claims import Claims
 from modelinstance.registry.clock import Clock, SystemClock
+from modelinstance.registry.decider import Decider, Listener
 from modelinstance.registry.errors import NoHealthyInstanceError
-from modelinstance.registry.health import Evidence, Life, Verdict, decide, is_alive
+from modelinstance.registry.health import Evidence, Life, decide
 from modelinstance.registry.index import Index
-from modelinstance.registry.instance import NO_UID, Address, InstanceKey, InstanceSpec
+from modelinstance.registry.instance import Address, InstanceKey, InstanceSpec
 from modelinstance.registry.load import Load
 from modelinstance.registry.owners import Owners, Place
 from modelinstance.registry.pods import PodState
@@ -26,8 +26,6 @@ from modelinstance.registry.reasons import Phase
 from modelinstance.registry.record import Record
 from modelinstance.registry.selection import ANY, Wish
 from modelinstance.registry.timeline import Attendance, Timeline
-
-Listener = Callable[[Record], None]
 
 
 class Records:
@@ -46,7 +44,6 @@ class Records:
         self.clock: Clock = clock or SystemClock()
         self.random: Random = random or Random()  # noqa: S311 - a choice, not a secret
         self.local: Timeline[Record] = Timeline()
-        self.revision = 0
         self.expiries = 0
         self._attendance = Attendance(self.clock.monotonic())
         self.default_timeout = default_timeout
@@ -54,10 +51,7 @@ class Records:
         self._index = Index()
         self._owners = Owners()
         self._census = Census()
-        self._verdict_listeners: list[Listener] = []
-        self._offer_listeners: list[Listener] = []
-        self._change_listeners: list[Listener] = []
-        self._end_listeners: list[Callable[[str], None]] = []
+        self._decider = Decider(self._index, self._census, self.clock, self.timeout_of)
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -66,6 +60,11 @@ class Records:
 
     def __iter__(self) -> Iterator[Record]:
         return iter(tuple(self._records.values()))
+
+    @property
+    def revision(self) -> int:
+        """A number that grows with each change of what is shown."""
+        return self._decider.revision
 
     def get(self, key: InstanceKey) -> Record | None:
         """The record of that key."""
@@ -96,6 +95,10 @@ class Records:
     def explain(self, record: Record) -> str:
         """Why a record is in its phase, in a sentence."""
         return decide(self.evidence(record)).message
+
+    def evidence(self, record: Record) -> Evidence:
+        """All that is known of a record and counts for its health."""
+        return self._decider.evidence(record)
 
     def models(self) -> Iterator[str]:
         """The model names of all records, without aliases."""
@@ -143,22 +146,22 @@ class Records:
 
     def on_verdict(self, listener: Listener) -> None:
         """Call the listener with each record whose verdict or ``alive`` has just changed."""
-        self._verdict_listeners.append(listener)
+        self._decider.on_verdict.append(listener)
 
     def on_change(self, listener: Listener) -> None:
         """Call the listener with each record that came, went or is now shown in another way."""
-        self._change_listeners.append(listener)
+        self._decider.on_change.append(listener)
 
     def on_end(self, listener: Callable[[str], None]) -> None:
         """Call the listener with each id that is over and was given out before there was a uid."""
-        self._end_listeners.append(listener)
+        self._decider.on_end.append(listener)
 
     def on_offer(self, listener: Listener) -> None:
         """Call the listener with each ready record that may now be picked where it was not before.
 
         It became ready, or it is ready and its spec or its labels have just changed.
         """
-        self._offer_listeners.append(listener)
+        self._decider.on_offer.append(listener)
 
     def put(
         self,
@@ -192,9 +195,9 @@ class Records:
         self._belong(record, owner)
         record.labels = labels
         record.deleting = deleting
-        self._changed(record)
-        self._weigh(record)
-        self._offer(record)
+        self._decider.changed(record)
+        self._decider.weigh(record)
+        self._decider.offer(record)
         return record
 
     def adopt(self, record: Record, uid: str, created: float) -> None:
@@ -206,7 +209,7 @@ class Records:
         early, record.uid = record.id, uid
         record.identify(early)
         self._index.identify(record)
-        self._tell(record)
+        self._decider.tell(record)
 
     def remove(self, key: InstanceKey) -> Record | None:
         """Forget a record; the next claimant of its address takes over."""
@@ -216,9 +219,9 @@ class Records:
         record.cancel_deadline()
         self._owners.leave(record)
         self._leave(record)
-        self._end_ids(record)
+        self._decider.end_ids(record)
         self._census.leave(record.spec.model_name, record.verdict)
-        self._changed(record)
+        self._decider.changed(record)
         return record
 
     def beat(
@@ -245,7 +248,7 @@ class Records:
             record.set_by_caller = None
             record.displaced = False
             record.failure = failure
-            self._tell(record)
+            self._decider.tell(record)
         if record.owner is not None:
             self.displace_others(record)
 
@@ -275,7 +278,7 @@ class Records:
         record.last_beat = last_beat
         if life is Life.HEARD:
             timeline.schedule(record, timeline.now + ahead + self.timeout_of(record))
-        self._tell(record)
+        self._decider.tell(record)
 
     def set_age(self, record: Record, age: float) -> None:
         """Make the last sign of life that many seconds old, on the local timeline.
@@ -293,30 +296,30 @@ class Records:
         """The worker said goodbye, or came back."""
         record.deregistered = deregistered
         record.set_by_caller = None
-        self._tell(record)
+        self._decider.tell(record)
 
     def set_drained(self, record: Record, *, drained: bool) -> None:
         """Somebody asked for no new requests, or took it back."""
         record.drained = drained
-        self._tell(record)
+        self._decider.tell(record)
 
     def set_pod(self, record: Record, pod: PodState | None) -> None:
         """What its pod is like now; ``None`` if nobody looks at it."""
         if record.pod != pod:
             record.pod = pod
-            self._tell(record)
+            self._decider.tell(record)
 
     def set_probe(self, record: Record, passing: bool | None, message: str) -> None:
         """What came of asking it; ``None`` is that this is not decided."""
         if (record.probe_passing, record.probe_message) != (passing, message):
             record.probe_passing, record.probe_message = passing, message
-            self._tell(record)
+            self._decider.tell(record)
 
     def displace(self, record: Record, *, displaced: bool = True) -> None:
         """Another pod is at its address, or its pod is elsewhere; or that is over."""
         if record.displaced is not displaced:
             record.displaced = displaced
-            self._tell(record)
+            self._decider.tell(record)
 
     def displace_others(self, record: Record) -> None:
         """Its pod is at its address: records that contradict it are of the past."""
@@ -337,7 +340,7 @@ class Records:
         record.set_by_caller = healthy
         if healthy and record.deadline is None and record.spec.heartbeat_required:
             self.local.schedule(record, self.local.now + self.timeout_of(record))
-        self._weigh(record)
+        self._decider.weigh(record)
 
     def set_default_timeout(self, seconds: float) -> None:
         """Change the timeout of the records whose spec names none; costs one pass over all."""
@@ -368,14 +371,14 @@ class Records:
             record.set_by_caller = record.failure = None
             record.life = Life.SILENT
             self.expiries += 1
-            self._tell(record)
+            self._decider.tell(record)
 
     # -- deciding --------------------------------------------------------------------------------
 
     def _leave(self, record: Record) -> None:
         claims = self._index.leave(record)
         if claims is not None:
-            self._reconsider(claims, record)
+            self._decider.reconsider(claims, record)
 
     def _belong(self, record: Record, owner: str | None) -> None:
         if record.owner != owner:
@@ -393,7 +396,7 @@ class Records:
             self._census.leave(before.model_name, record.verdict)
             record.spec = spec
             if moves:
-                self._end_ids(record)
+                self._decider.end_ids(record)
                 record.identify()
             self._census.enter(spec.model_name, record.verdict)
             self._index.enter(record)
@@ -425,74 +428,3 @@ class Records:
     def _shift_deadline(self, record: Record, seconds: float) -> None:
         if record.deadline is not None and record.timeline is not None and seconds:
             record.timeline.schedule(record, record.deadline + seconds)
-
-    def _tell(self, record: Record) -> None:
-        """Something is known of a record that counts even where it changes no verdict."""
-        before = record.verdict
-        self._weigh(record)
-        if record.verdict == before:
-            self._changed(record)
-
-    def _weigh(self, record: Record) -> None:
-        """Something about a record has changed: decide on it, and on who else it concerns."""
-        claims = self._index.claims(record.spec.address)
-        if claims is not None:
-            self._reconsider(claims, record)
-
-    def _reconsider(self, claims: Claims, record: Record) -> None:
-        for affected in claims.weigh(record):
-            evidence = self.evidence(affected)
-            self._settle(affected, decide(evidence), alive=is_alive(evidence))
-
-    def evidence(self, record: Record) -> Evidence:
-        """All that is known of a record and counts for its health."""
-        claims = self._index.claims(record.spec.address)
-        holder = None if claims is None else claims.holder
-        return Evidence(
-            key=record.key,
-            spec=record.spec,
-            life=record.life,
-            timeout=self.timeout_of(record),
-            holder=None if holder is None or holder is record else holder.key,
-            deleting=record.deleting,
-            deregistered=record.deregistered,
-            drained=record.drained,
-            set_by_caller=record.set_by_caller,
-            pod=record.pod,
-            displaced=record.displaced,
-            failure=record.failure,
-            probe_passing=record.probe_passing,
-            probe_message=record.probe_message,
-        )
-
-    def _settle(self, record: Record, verdict: Verdict, *, alive: bool) -> None:
-        before = record.verdict
-        if before == verdict and record.alive is alive:
-            return
-        record.verdict, record.alive = verdict, alive
-        if before != verdict:
-            self._census.leave(record.spec.model_name, before)
-            self._census.enter(record.spec.model_name, verdict)
-            self._changed(record)
-        if before.ready is not verdict.ready:
-            record.since = self.clock.wall()
-            self._refresh(record)
-            self._offer(record)
-        for listener in self._verdict_listeners:
-            listener(record)
-
-    def _end_ids(self, record: Record) -> None:
-        early = record.id if record.uid == NO_UID else record.former_id
-        if early is not None:
-            for listener in self._end_listeners:
-                listener(early)
-
-    def _changed(self, record: Record) -> None:
-        self.revision += 1
-        for listener in self._change_listeners:
-            listener(record)
-
-    def _offer(self, record: Record) -> None:
-        if record.verdict.ready:
-            for listener in self._offer_listeners:
-                listener(record)
