@@ -135,7 +135,7 @@ def settle(desk: StandaloneDesk, clock: FakeClock) -> None:
     records = desk.records
     for record in records:
         records.remove(record.key)
-    records.revision = 0
+    records._decider.revision = 0
     desk.tallies.selections.clear()
     desk.workers.beats.clear()
     desk.enrolment = Numbered(desk.workers)  # type: ignore[assignment]
