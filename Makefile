@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH_VENV := .venv-bench
 BENCH_STAMP := $(BENCH_VENV)/.installed
+ROUTERS_VENV := .venv-routers
+ROUTERS_STAMP := $(ROUTERS_VENV)/.installed
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade --quiet \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 export PYTHONPATH := tools
@@ -42,7 +44,7 @@ demo: binaries ## Show the whole idea on a real API server (KEEP=1 leaves it up)
 	@$(BIN)/python -m demo $(if $(KEEP),--keep)
 
 .PHONY: test
-test: binaries chart-tools ## Run all tests but for the end-to-end ones
+test: binaries chart-tools $(ROUTERS_STAMP) ## Run all tests but for the end-to-end ones
 	@$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: e2e
@@ -55,7 +57,7 @@ lint: $(STAMP) ## Run ruff, mypy --strict, import-linter and hadolint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PYTHONPATH=operator $(BIN)/lint-imports --no-cache
-	$(BIN)/hadolint Dockerfile tests/e2e/fixtures/Dockerfile
+	$(BIN)/hadolint Dockerfile tests/e2e/fixtures/*Dockerfile
 
 .PHONY: generate
 generate: chart-tools ## Write the generated files anew
@@ -71,11 +73,18 @@ lock: $(STAMP) ## Pin the dependencies anew, with hashes
 	$(COMPILE) pyproject.toml --group dev -o requirements/dev.txt
 	$(COMPILE) --group build -o requirements/build.txt
 	$(COMPILE) benchmarks/peers/requirements.in --constraint requirements/runtime.txt --excludes benchmarks/peers/excludes.txt -o requirements/bench.txt
+	$(COMPILE) tests/routers/requirements.in -o requirements/routers.txt
 
 $(BENCH_STAMP): requirements/bench.txt
 	@echo "==> Installing what the endpoint is compared with into $(BENCH_VENV) (about half a minute the first time)"
 	@$(PYTHON) -m venv --clear $(BENCH_VENV)
 	@$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/bench.txt
+	@touch $@
+
+$(ROUTERS_STAMP): requirements/routers.txt
+	@echo "==> Installing the routers that the tests feed into $(ROUTERS_VENV) (about a minute the first time)"
+	@$(PYTHON) -m venv --clear $(ROUTERS_VENV)
+	@$(ROUTERS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/routers.txt
 	@touch $@
 
 .PHONY: bench
@@ -84,4 +93,4 @@ bench: $(STAMP) $(if $(filter endpoint_%,$(NAME)),$(BENCH_STAMP),binaries) ## Ru
 
 .PHONY: clean
 clean: ## Remove what was made in the repository (the cached binaries stay)
-	rm -rf $(VENV) $(BENCH_VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) $(ROUTERS_VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -29,6 +29,8 @@ LOCK = Path("/tmp/modelinstance-e2e.lock")  # noqa: S108 - it holds nothing
 BASE = "localhost/python-base:3.11"
 VERSION = yaml.safe_load((ROOT / "Helm-chart/Chart.yaml").read_text())["appVersion"]
 PREVIOUS_VERSION = "0.1.0"
+ROUTERS = "modelinstance-routers:test"
+"""The image of the routers that tests use."""
 
 
 def main(arguments: list[str]) -> int:
@@ -76,7 +78,11 @@ class OneNode:
                 print("==> In the node that is up, with the images that it has", flush=True)
             else:
                 self._start()
-            environ = {**self._environ, "E2E_AUDIT_LOG": str(self._directory / "audit.log")}
+            environ = {
+                **self._environ,
+                "E2E_AUDIT_LOG": str(self._directory / "audit.log"),
+                "E2E_ROUTERS_IMAGE": ROUTERS,
+            }
             return _run([str(self._program), "run", *_tests(arguments)], environ)
         finally:
             if not self._keep:
@@ -89,6 +95,11 @@ class OneNode:
         self._do("", "up")
         self._do("Making a base image (once, about a minute)", "base")
         self._do("Building the image", "image", now, ROOT, f"--build-arg=PYTHON_IMAGE={BASE}")
+        self._do(
+            "Building an image of the routers (two minutes)",
+            "image", f"{REGISTRY}/{ROUTERS}", ROOT, f"--build-arg=PYTHON_IMAGE={BASE}",
+            "-f", FIXTURES / "routers.Dockerfile",
+        )  # fmt: skip
         self._do(
             "Building the image of the version before",
             "image", before, FIXTURES, f"--build-arg=IMAGE={now}",

@@ -25,6 +25,27 @@
   - list
   - watch
 {{- end }}
+{{- define "modelinstance.rules.pods" -}}
+- apiGroups:
+  - ''
+  resources:
+  - pods
+  verbs:
+  - list
+  - watch
+- apiGroups:
+  - ''
+  resources:
+  - pods/status
+  verbs:
+  - patch
+- apiGroups:
+  - ''
+  resources:
+  - events
+  verbs:
+  - create
+{{- end }}
 {{- define "modelinstance.rules.home" -}}
 - apiGroups:
   - modelinstance.dev

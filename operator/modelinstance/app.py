@@ -13,15 +13,23 @@ from typing import Any
 import uvicorn
 
 from modelinstance.cluster.access import Access as ClusterAccess
-from modelinstance.cluster.client import ClusterClient
+from modelinstance.cluster.access import AccessError as ClusterAccessError
+from modelinstance.cluster.client import ClusterClient, ClusterError
 from modelinstance.cluster.listing import Lister
+from modelinstance.cluster.pods import PodClient
 from modelinstance.cluster.registration import RegistrationWriter
 from modelinstance.cluster.supervisor import Supervisor
 from modelinstance.desk import Desk
 from modelinstance.http.access import Access
 from modelinstance.http.endpoint import Endpoint
 from modelinstance.metrics.exposition import exposition
+from modelinstance.outbound.getter import Getter
+from modelinstance.outbound.guard import Guard
+from modelinstance.outbound.networks import Networks
+from modelinstance.outbound.prober import Prober
+from modelinstance.podkeeping.keeper import PodKeeper
 from modelinstance.registry import EmbeddedModelRegistry
+from modelinstance.registry.probing import ProbeSchedule
 from modelinstance.settings import Settings
 from modelinstance.standalone import StandaloneDesk
 
@@ -51,7 +59,7 @@ class Operator:
             heartbeat_interval_secs=0,
             heartbeat_timeout_secs=settings.heartbeat_timeout_with(None),
         )
-        cluster = ClusterAccess(settings.kubeconfig)
+        self._access = cluster = ClusterAccess(settings.kubeconfig)
         namespace = settings.operator_namespace
         self._client = ClusterClient(cluster)
         self.desk = Desk(self.registry, settings, RegistrationWriter(self._client))
@@ -67,6 +75,18 @@ class Operator:
         self._supervisor = Supervisor(cluster, self.desk, settings.namespaces, namespace)
         self.desk.listers = self._listers
         self.desk.supervisor = self._supervisor
+        self._guard = Guard(Networks(settings.allowed_networks), self._server_addresses)
+        getter = Getter(self._guard)
+        self._prober = Prober(ProbeSchedule(self.desk.records), getter, self.desk.tallies.probes)
+        self._pods: PodKeeper | None = None
+        if settings.pods:
+            self._pods = PodKeeper(
+                PodClient(cluster),
+                self.desk.mirror,
+                self.desk.tallies,
+                getter,
+                tuple(self.desk.mirror.views),
+            )
         metrics = exposition(self.desk, self.desk.mirror)
         self.endpoint = Endpoint(self.desk, metrics, access)
 
@@ -82,11 +102,25 @@ class Operator:
                 ("time", self.desk.keep_time()),
                 ("enrolment", self.desk.enrolment.run()),
                 ("supervisor", self._supervisor.run()),
+                ("guard", self._guard.follow()),
+                ("prober", self._prober.run()),
                 *(("lister", lister.run()) for lister in self._listers),
+                *(() if self._pods is None else (("pods", self._pods.run()),)),
             )
         finally:
             settling.cancel()
             await self._client.close()
+
+    async def _server_addresses(self) -> list[str]:
+        """Where the API server is, as far as it can be known."""
+        found: list[str] = []
+        try:
+            configuration = await self._access.configuration()
+            found.append(configuration.host or "")
+            found.extend(await self._client.server_addresses())
+        except (ClusterAccessError, ClusterError) as error:
+            logger.warning("the API server does not tell its own address: %s", error)
+        return found
 
     async def _settle_down(self) -> None:
         """Once everything is read, spare the garbage collector the long-lived objects."""

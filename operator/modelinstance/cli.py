@@ -12,6 +12,9 @@ import sys
 import click
 
 COMMANDS = {
+    "agent": "modelinstance.commands.agent:agent",
+    "export": "modelinstance.commands.export:export",
+    "feed": "modelinstance.commands.feed:feed",
     "run": "modelinstance.commands.serving:run",
     "serve": "modelinstance.commands.serving:serve",
 }

@@ -47,6 +47,7 @@ class Desk:
             registry.records,
             scopes=settings.namespaces or (WHOLE_CLUSTER,),
             resync_interval=settings.resync_interval_with(None),
+            follows_pods=settings.pods,
         )
         self.home = RegistryObjectMirror()
         self.tallies = Tallies()

@@ -7,6 +7,7 @@ before the default.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 
 DEFAULT_HEARTBEAT_TIMEOUT_SECONDS = 120.0
 DEFAULT_RESYNC_INTERVAL_SECONDS = 60.0
@@ -19,7 +20,9 @@ class Settings:
     """Settings of ``modelinstance run``; ``None`` leaves one to the InstanceRegistry object.
 
     ``namespaces`` are those whose instances are mirrored, none for all. ``default_namespace`` is
-    where workers are enrolled that name none.
+    where workers are enrolled that name none. ``allowed_networks`` are those to which the operator
+    connects where a user names an address, none for all but what is closed by default. ``pods`` is
+    whether labelled pods are followed.
     """
 
     operator_namespace: str
@@ -29,6 +32,8 @@ class Settings:
     heartbeat_timeout: float | None = None
     resync_interval: float | None = None
     remove_after: float | None = None
+    allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    pods: bool = True
 
     def heartbeat_timeout_with(self, set_in_cluster: float | None) -> float:
         """The timeout in force, in seconds."""

@@ -48,6 +48,8 @@ WRONG = [
     ("{resyncIntervalSeconds: 3601}", "at '/resyncIntervalSeconds': maximum"),
     ("{removeAfterSeconds: 31536001}", "at '/removeAfterSeconds': maximum"),
     ("{terminationGracePeriodSeconds: -1}", "at '/terminationGracePeriodSeconds': minimum"),
+    ("{allowedNetworks: [10.0.0.1]}", "at '/allowedNetworks/0': '10.0.0.1' does not match pattern"),
+    ("{pods: {enable: true}}", "at '/pods': additional properties 'enable' not allowed"),
     ("{logLevel: trace}", "at '/logLevel': value must be one of"),
     ("{accessTokens: {key: ''}}", "at '/accessTokens/key': minLength"),
     ("{service: {port: 65536}}", "at '/service/port': maximum"),

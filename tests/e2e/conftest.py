@@ -27,6 +27,15 @@ def previous_image() -> str:
 
 
 @pytest.fixture(scope="session")
+def routers_image() -> str:
+    """The image of ``tests/e2e/fixtures/routers.Dockerfile``, likewise."""
+    named = os.environ.get("E2E_ROUTERS_IMAGE")
+    if not named:
+        pytest.skip("E2E_ROUTERS_IMAGE names no image of tests/e2e/fixtures/routers.Dockerfile")
+    return named
+
+
+@pytest.fixture(scope="session")
 def cluster() -> Iterator[RealCluster]:
     """The cluster; in the end, nothing that the operator asked for was refused."""
     if not os.environ.get("KUBECONFIG"):

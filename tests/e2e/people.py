@@ -11,6 +11,7 @@ from e2e.cluster import POD_START_SECONDS, RealCluster, Release, is_ready
 from support.waiting import eventually
 
 SCRIPTS = Path(__file__).parent / "pods"
+ENGINE = Path(__file__).parents[1] / "support/engine.py"
 STRICT = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
@@ -29,7 +30,8 @@ class Town:
     token: str = ""
 
     def __post_init__(self) -> None:
-        scripts = {path.name: path.read_text(encoding="utf-8") for path in SCRIPTS.glob("*.py")}
+        paths = [*SCRIPTS.glob("*.py"), ENGINE]
+        scripts = {path.name: path.read_text(encoding="utf-8") for path in paths}
         self.cluster.apply(
             {
                 "apiVersion": "v1", "kind": "ConfigMap", "data": scripts,
@@ -37,8 +39,8 @@ class Town:
             }
         )  # fmt: skip
 
-    def add(self, name: str, *command: str, **environ: str) -> None:
-        """A pod that runs Python; wait until it is ready."""
+    def pod_spec(self, *command: str, **environ: str) -> dict[str, Any]:
+        """The spec of a pod that runs Python."""
         fields = {"POD_NAMESPACE": "metadata.namespace", "POD_NAME": "metadata.name",
                   "POD_IP": "status.podIP"}  # fmt: skip
         given = {"REGISTRY": self.release.url, "TOKEN": self.token, **environ}
@@ -56,22 +58,26 @@ class Town:
             "volumeMounts": [{"name": "scripts", "mountPath": "/scripts"}],
             "securityContext": STRICT,
         }
+        return {
+            "automountServiceAccountToken": False,
+            "terminationGracePeriodSeconds": 0,
+            "containers": [container],
+            "volumes": [{"name": "scripts", "configMap": {"name": "scripts"}}],
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 65532,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+        }
+
+    def add(self, name: str, *command: str, **environ: str) -> None:
+        """A pod that runs Python; wait until it is ready."""
         self.cluster.apply(
             {
                 "apiVersion": "v1",
                 "kind": "Pod",
                 "metadata": {"name": name, "namespace": self.namespace},
-                "spec": {
-                    "automountServiceAccountToken": False,
-                    "terminationGracePeriodSeconds": 0,
-                    "containers": [container],
-                    "volumes": [{"name": "scripts", "configMap": {"name": "scripts"}}],
-                    "securityContext": {
-                        "runAsNonRoot": True,
-                        "runAsUser": 65532,
-                        "seccompProfile": {"type": "RuntimeDefault"},
-                    },
-                },
+                "spec": self.pod_spec(*command, **environ),
             }
         )
         eventually(
@@ -81,6 +87,11 @@ class Town:
     def add_worker(self, name: str, model: str) -> None:
         """A pod that serves a model, registers and beats."""
         self.add(name, "/scripts/worker.py", MODEL=model)
+
+    def add_engine(self, name: str, model: str) -> None:
+        """A pod with a fake LLM engine, of which the registry is told nothing."""
+        self.add(name, "/scripts/engine.py", "--host=0.0.0.0", "--port=8000",
+                 f"--model={model}", f"--name={name}")  # fmt: skip
 
     def add_router(self) -> None:
         """A pod from which the registry is asked."""
@@ -107,6 +118,14 @@ class Town:
     def call(self, model: str) -> tuple[int, str]:
         """Have a model answer the router: the status and the text."""
         return self._router("router", "call", model)
+
+    def complete(self, model: str) -> tuple[int, str]:
+        """Have the router send a completion to whom select names: the status, and who answered."""
+        return self._router("router", "complete", model)
+
+    def chat(self, proxy: str, model: str, key: str) -> tuple[int, str]:
+        """Have the router ask a proxy, with its key: the status, and which engine answered."""
+        return self._router("router", "chat", proxy, model, key)
 
     def selects(self, model: str) -> str | None:
         """The name of the instance that the router is given, or None."""

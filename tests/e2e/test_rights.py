@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from e2e.cluster import POD_START_SECONDS, RealCluster, Release
+from e2e.cluster import POD_START_SECONDS, RealCluster, Release, is_ready
 from e2e.people import Town, instance
 from support.audit import AuditEntry, Rule, rules_of
 from support.waiting import eventually
@@ -55,6 +55,26 @@ def granted(release: Release) -> list[Rule]:
     return list(rules_of(roles))
 
 
+def add_pods(town: Town) -> None:
+    """Pods with the label: one with the readiness gate, one with a wrong annotation."""
+    gate = "modelinstance.dev/routable"
+    for name, settings in {"gated": {}, "wrong": {"modelinstance.dev/port": "http"}}.items():
+        spec = town.pod_spec("/scripts/server.py")
+        spec["readinessGates"] = [{"conditionType": gate}]
+        spec["containers"][0]["ports"] = [{"name": "http", "containerPort": 8000}]
+        metadata = {
+            "name": name, "namespace": town.namespace, "annotations": settings,
+            "labels": {"modelinstance.dev/model": "from-a-pod"},
+        }  # fmt: skip
+        town.cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+    eventually(
+        lambda: is_ready(town.cluster.get("pod", "gated", town.namespace)), POD_START_SECONDS
+    )
+    eventually(lambda: "InvalidAnnotation" in town.cluster.kubectl(
+        "get", "events", "-n", town.namespace, "--field-selector=involvedObject.name=wrong"
+    ))  # fmt: skip
+
+
 def test_every_right_is_used_and_no_other_is_asked_for(town: Town) -> None:
     cluster, release = town.cluster, town.release
     town.add_worker("worker-0", "served")
@@ -63,6 +83,8 @@ def test_every_right_is_used_and_no_other_is_asked_for(town: Town) -> None:
     cluster.await_phase("Healthy", registered["name"], town.namespace)
     town.remove("worker-0")
     eventually(lambda: town.get("/api/v1/instances?model=served")[1]["items"] == [], 10)
+
+    add_pods(town)
 
     cluster.apply(instance("contended", town.namespace))
 

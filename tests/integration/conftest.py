@@ -11,6 +11,7 @@ import pytest
 from controlplane import binaries
 from support.background import BackgroundLoop
 from support.cluster import OPERATOR, Cluster
+from support.kubelet import Kubelet
 from support.operator_process import OperatorProcess, Start
 from support.waiting import eventually
 
@@ -58,6 +59,14 @@ def operator(cluster: Cluster, module_operator: OperatorProcess) -> OperatorProc
     """
     eventually(lambda: not module_operator.instances() and cluster.registry())
     return module_operator
+
+
+@pytest.fixture
+def kubelet(cluster: Cluster) -> Iterator[Kubelet]:
+    """What says how pods are; none is left in the end."""
+    made = Kubelet(cluster)
+    yield made
+    made.clear()
 
 
 @pytest.fixture

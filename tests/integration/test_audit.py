@@ -11,6 +11,7 @@ import yaml
 from support.audit import Rule, rules_of
 from support.background import BackgroundLoop
 from support.cluster import HOME, ROOT, Cluster
+from support.kubelet import GATE, Kubelet
 from support.operator_process import OperatorProcess, Start
 from support.proxy import HoldingProxy
 from support.waiting import eventually
@@ -136,11 +137,17 @@ def granted() -> Iterator[Rule]:
 
 
 def test_every_right_is_needed_and_no_other_is_asked_for(
-    cluster: Cluster, start_operator: Start, background: BackgroundLoop
+    cluster: Cluster, kubelet: Kubelet, start_operator: Start, background: BackgroundLoop
 ) -> None:
     proxy = background.enter(HoldingProxy.before(cluster.plane))
     mark = cluster.audit_mark()
     operator = start_operator(cluster, "--remove-after=1", server=proxy.url)
+    kubelet.run(gates=(GATE,))
+    kubelet.run("wrong", ip="10.1.0.2", weight="much")
+    eventually(lambda: kubelet.gate()["status"] == "True")
+    eventually(lambda: kubelet.events("wrong"))
+    for name in ("p", "wrong"):
+        kubelet.finish(name)
     removed = operator.register(heartbeat={"timeoutSeconds": 1})["name"]
     operator.register(200, heartbeat={"timeoutSeconds": 1}, weight=2)
     eventually(lambda: not cluster.instances())
@@ -162,7 +169,7 @@ def test_every_right_is_needed_and_no_other_is_asked_for(
     requests = [entry for entry in cluster.audit(mark) if entry.resource]
     discovery = {entry.url for entry in cluster.audit(mark) if not entry.resource}
     assert all(url.startswith("/api") and url.count("/") < 4 for url in discovery), discovery
-    assert {entry.code for entry in requests if entry.name != removed} <= {200, 201, 409}
+    assert {entry.code for entry in requests if entry.name not in {removed, "p"}} <= {200, 201, 409}
     rules = list(granted())
     assert not [e for e in requests if not any(rule.allows(e) for rule in rules)]
     assert not [rule for rule in rules if not any(rule.is_needed_for(e) for e in requests)]

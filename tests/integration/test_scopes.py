@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from generate.rbac import HOME as HOME_RULES
-from generate.rbac import WATCHED
+from generate.rbac import PODS, WATCHED
 from support.cluster import HOME, Cluster
 from support.operator_process import Start
 from support.waiting import eventually
@@ -40,8 +40,8 @@ def kubeconfig(cluster: Cluster) -> Path:
     for scope in SCOPES:
         cluster.add_namespace(scope)
     manifests = [
-        *role(HOME, WATCHED + HOME_RULES),
-        *(manifest for scope in SCOPES for manifest in role(scope, WATCHED)),
+        *role(HOME, WATCHED + PODS + HOME_RULES),
+        *(manifest for scope in SCOPES for manifest in role(scope, WATCHED + PODS)),
     ]
     cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(manifests))
     return cluster.plane.add_user(USER)

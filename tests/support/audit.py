@@ -83,10 +83,10 @@ class Rule:
 
 
 def rules_of(roles: Iterable[dict[str, Any]]) -> Iterator[Rule]:
-    """What Roles and ClusterRoles grant, on the resources of our API group alone."""
+    """What Roles and ClusterRoles grant, on the resources of our API group and the core alone."""
     for role in roles:
         for rule in role["rules"]:
-            assert rule["apiGroups"] == ["modelinstance.dev"]
+            assert rule["apiGroups"] in (["modelinstance.dev"], [""])
             assert rule.keys() == {"apiGroups", "resources", "verbs"}
             for resource in rule["resources"]:
                 for verb in rule["verbs"]:

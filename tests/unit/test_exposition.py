@@ -53,6 +53,9 @@ CLUSTER = {
     "resync_repairs": ("counter", {"kind"}),
     "status_writes": ("counter", {"result"}),
     "status_writes_pending": ("gauge", set()),
+    "probes": ("counter", {"result"}),
+    "pods": ("gauge", set()),
+    "pod_writes": ("counter", {"kind", "result"}),
     "events_lost": ("counter", set()),
     "watch_restarts": ("counter", set()),
     "watch_running": ("gauge", set()),
@@ -155,6 +158,7 @@ def test_what_has_not_happened_yet_is_zero_and_there(desk: StandaloneDesk, mirro
         "resyncs_total": {"success", "failure"},
         "resync_repairs_total": {"added", "changed", "removed"},
         "status_writes_total": {"written", "conflict", "gone", "failed"},
+        "probes_total": {"success", "failure", "forbidden"},
     }
     for name, names in closed.items():
         [label] = (REGISTRY | CLUSTER)[name.removesuffix("_total")][1]
@@ -296,9 +300,11 @@ def test_what_goes_between_the_registry_and_its_cluster_is_counted(
 ) -> None:
     sync(mirror, observed(), observed("vicuna-1"), version=1)
     sync(mirror, observed("vicuna-1", 2, heartbeat="1"), version=2)
-    desk.tallies = Tallies(events_lost=3, watch_restarts=5, watch_running=True)
+    desk.tallies = Tallies(events_lost=3, watch_restarts=5, watch_running=True, pods=6)
     desk.tallies.lists.update(success=2, failure=1)
     desk.tallies.status_writes.update(written=4, gone=1)
+    desk.tallies.probes.update(success=3, forbidden=2)
+    desk.tallies.pod_writes.update([("gate", "written"), ("instance", "removed")])
 
     def counted(name: str, *labels: str) -> Values:
         return {at: n for at, n in values(desk, name, *labels, mirror=mirror).items() if n}
@@ -308,7 +314,12 @@ def test_what_goes_between_the_registry_and_its_cluster_is_counted(
         ("added",): 2, ("changed",): 1, ("removed",): 1,
     }  # fmt: skip
     assert counted("status_writes_total", "result") == {("written",): 4, ("gone",): 1}
+    assert counted("probes_total", "result") == {("success",): 3, ("forbidden",): 2}
     assert counted("heartbeats_total", "channel", "result") == {("annotation", "accepted"): 1}
+    assert counted("pod_writes_total", "kind", "result") == {
+        ("gate", "written"): 1, ("instance", "removed"): 1,
+    }  # fmt: skip
+    assert value(desk, "pods", mirror) == 6
     assert value(desk, "status_writes_pending", mirror) == 1
     assert value(desk, "events_lost_total", mirror) == 3
     assert value(desk, "watch_restarts_total", mirror) == 5

@@ -283,6 +283,12 @@ def test_failures_are_tried_again_later_and_later(outbox: Outbox) -> None:
     assert waits == [1, 2, 4, 8, 16, 32, *[MAX_BACKOFF_SECONDS] * 3]
 
 
+def test_failures_without_end_are_borne(outbox: Outbox) -> None:
+    for _ in range(3000):
+        outbox.fail(KEY, 0.0)
+    assert list(outbox.ready(MAX_BACKOFF_SECONDS)) == [KEY]
+
+
 def test_a_success_ends_the_backoff(outbox: Outbox) -> None:
     for _ in range(5):
         outbox.fail(KEY, 0.0)

@@ -11,9 +11,12 @@ import yaml
 
 from modelinstance import api
 
+CORE = ""
+"""The API group of Kubernetes' own first resources."""
 
-def _rule(resource: str, *verbs: str) -> dict[str, Any]:
-    return {"apiGroups": [api.GROUP], "resources": [resource], "verbs": list(verbs)}
+
+def _rule(resource: str, *verbs: str, group: str = api.GROUP) -> dict[str, Any]:
+    return {"apiGroups": [group], "resources": [resource], "verbs": list(verbs)}
 
 
 WATCHED = [
@@ -23,7 +26,18 @@ WATCHED = [
 ]
 """Wherever instances are mirrored. kopf has one scope for both resources.
 
-Only what comes by registration over HTTP is ever created, patched or deleted.
+Only what comes by registration over HTTP, or is made for a pod, is ever created, patched or
+deleted.
+"""
+
+PODS = [
+    _rule("pods", "list", "watch", group=CORE),
+    _rule("pods/status", "patch", group=CORE),
+    _rule("events", "create", group=CORE),
+]
+"""Wherever instances are mirrored, if there is to be one for each labelled pod.
+
+Of pods' statuses only our readiness gate is patched; events tell what is wrong with a pod.
 """
 
 HOME = [
@@ -54,6 +68,7 @@ EDIT = [
 
 RULES = {
     "watched": WATCHED,
+    "pods": PODS,
     "home": HOME,
     "home-unmirrored": HOME_UNMIRRORED,
     "view": VIEW,

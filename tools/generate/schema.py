@@ -45,11 +45,11 @@ def _complete(crd: dict[str, Any], model: type[BaseModel]) -> None:
     version = crd["spec"]["versions"][0]
     schema = version["schema"]["openAPIV3Schema"]
     _describe(schema, model)
+    _fill_defaults(schema["properties"]["spec"])
     _plain(schema)
     if not schema["required"]:
         del schema["required"]
     spec = schema["properties"]["spec"]
-    _fill_defaults(spec)
     if "default" in spec:
         spec["default"] = {}
     _drop_defaults(schema["properties"]["status"])
@@ -94,11 +94,16 @@ def _plain(schema: dict[str, Any]) -> None:
 
 
 def _fill_defaults(schema: dict[str, Any]) -> None:
-    """Give an object that has fields with defaults a default, or theirs would never come."""
+    """Give an object that has fields with defaults a default, or theirs would never come.
+
+    Not one whose own default is ``None``: that it is there at all says something.
+    """
     for child in schema.get("properties", {}).values():
         if child.get("type") == "object":
             _fill_defaults(child)
-            if any("default" in field for field in child.get("properties", {}).values()):
+            fields = child.get("properties", {}).values()
+            there = child.get("default", ...) is not None
+            if there and any(field.get("default") is not None for field in fields):
                 child["default"] = {}
 
 

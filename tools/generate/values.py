@@ -25,6 +25,7 @@ NOTE = "Generated from tools/generate/values.py by `make generate`."
 Namespace = Annotated[str, Field(pattern=f"^{DNS_LABEL}$", max_length=63)]
 Seconds = Annotated[int | None, Field(ge=1)]
 IntOrPercent = Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^[0-9]+%$")]
+Cidr = Annotated[str, Field(pattern=r"^[0-9a-fA-F.:]+/[0-9]{1,3}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Mapping = dict[str, Any]
 Strings = dict[str, str]
@@ -129,6 +130,17 @@ class AccessTokens(Part):
     key: str = Field("tokens", min_length=1, description="The key in the Secret.")
 
 
+class Pods(Part):
+    """Instances for pods."""
+
+    enabled: bool = Field(
+        True,
+        description="Keep a ModelInstance for each pod with the label modelinstance.dev/model. The "
+        "operator then may list and watch pods, create events, and patch the status of pods for "
+        "the readiness gate modelinstance.dev/routable.",
+    )
+
+
 class Service(Part):
     """What routers call. A headless Service with the suffix -headless comes with it."""
 
@@ -195,6 +207,11 @@ class NetworkPolicy(Part):
         "Prometheus among them; the API server's proxy (`kubectl get --raw`) is not.",
     )
     api_server: ApiServer = part(ApiServer)
+    extra_egress: list[Mapping] = Field(
+        [],
+        description="More NetworkPolicyEgressRules: to the instances, where spec.probe or the "
+        "annotation modelinstance.dev/discover-names is used.",
+    )
 
 
 SPREAD = [
@@ -259,6 +276,14 @@ class Values(Part):
         le=31536000,
         description="Seconds without a sign of life after which a worker's own registration is "
         "removed. Unset leaves it to the InstanceRegistry object.",
+    )
+    pods: Pods = part(Pods)
+    allowed_networks: list[Cidr] = Field(
+        [],
+        json_schema_extra={"uniqueItems": True},
+        description="The networks, as 10.0.0.0/8, to which the operator connects where a resource "
+        "names an address in them: for spec.probe and modelinstance.dev/discover-names. When "
+        "empty: all but loopback, link-local and the API server.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info",

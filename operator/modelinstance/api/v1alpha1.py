@@ -65,6 +65,45 @@ class Heartbeat(BaseModel):
     )
 
 
+class Probe(BaseModel):
+    """How the operator itself asks the instance."""
+
+    path: Annotated[
+        str,
+        Field(max_length=1024, json_schema_extra=Rule(
+            "self.matches('^/[!-~]*$') && !self.contains('#')",
+            "a probe's path must begin with '/' and must hold no space, no '#', no control "
+            "character and nothing but ASCII: write for example /health, and other characters "
+            "percent-encoded",
+        ).schema()),
+    ] = Field(
+        "/health",
+        description=(
+            "What is asked for by GET, from the root of the server: spec.basePath does not go "
+            "before it. It is answered well with a status of 200 to 299; redirects are not "
+            "followed."
+        ),
+    )  # fmt: skip
+    period_seconds: int = Field(
+        10, ge=1, le=3600, description="How often the instance is asked, in seconds."
+    )
+    timeout_seconds: int = Field(
+        2, ge=1, le=60, description="How many seconds the instance has for its answer."
+    )
+    success_threshold: int = Field(
+        1,
+        ge=1,
+        le=10,
+        description="After how many good answers in a row an instance counts as passing.",
+    )
+    failure_threshold: int = Field(
+        3,
+        ge=1,
+        le=10,
+        description="After how many failures in a row an instance counts as failing.",
+    )
+
+
 class ModelInstanceSpec(BaseModel):
     """What the owner of an instance asks for."""
 
@@ -121,6 +160,14 @@ class ModelInstanceSpec(BaseModel):
     heartbeat: Heartbeat = Field(
         default_factory=lambda: Heartbeat(required=True, timeout_seconds=None),
         description="How the instance shows that it is alive.",
+    )
+    probe: Optional[Probe] = Field(
+        None,
+        description=(
+            "How the operator itself asks the instance, beside heartbeats where these are "
+            "required. When unset nobody asks it. Only addresses that --allowed-network allows are "
+            "asked."
+        ),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from modelinstance.client.errors import RegistryUnavailableError
 TIMEOUT_SECONDS = 5.0
 MAX_ANSWER_BYTES = 64 * 2**20
 """An answer that is longer is no answer of a registry."""
+MAX_WHY = 1000
+"""How many characters of an explanation are passed on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +174,7 @@ def _parsed(what: str, response: aiohttp.ClientResponse, raw: bytes) -> Any:
         return None
     try:
         return json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         if response.status >= 300:
             return None
         raise RegistryUnavailableError(what, "the answer is not one of a registry") from error
@@ -180,10 +183,12 @@ def _parsed(what: str, response: aiohttp.ClientResponse, raw: bytes) -> Any:
 def _refusal(what: str, answer: Answer) -> RegistryUnavailableError:
     """The error that says what an answer with an error status said (RFC 9457)."""
     body = answer.body if isinstance(answer.body, dict) else {}
-    why = body.get("detail") or body.get("title") or "no explanation"
+    why = str(body.get("detail") or body.get("title") or "no explanation")[:MAX_WHY]
     try:
         retry_after = float(answer.headers.get("Retry-After", 0))
     except ValueError:
+        retry_after = 0.0
+    if not 0 <= retry_after < math.inf:
         retry_after = 0.0
     return RegistryUnavailableError(
         what, f"HTTP {answer.status}: {why}", answer.status, retry_after=retry_after

@@ -145,6 +145,19 @@ class ClusterClient:
         """See whether a resource can be listed; raises `ClusterError` if not."""
         await self._call(f"LIST {plural}", "list", plural, namespace, limit=1)
 
+    async def server_addresses(self) -> list[str]:
+        """What the API server that answers calls its own address in the cluster, as ``host:port``.
+
+        It is the endpoint behind its Service. Whoever may log in may ask for it.
+        """
+        versions = await self._send(
+            "GET /api",
+            lambda opened: client.CoreApi(opened).get_api_versions(
+                _request_timeout=LIST_TIMEOUT_SECONDS
+            ),
+        )
+        return [told.server_address for told in versions.server_address_by_client_cidrs]
+
     async def discover(self) -> frozenset[str]:
         """The names of the resources that discovery tells of; it lags behind the CRDs."""
         what = f"discovery of {api.API_VERSION}"

@@ -18,6 +18,7 @@ from modelinstance.registry.summary import RegistryObject
 
 logger = logging.getLogger(__name__)
 
+MIN_RETRY_SECONDS = 0.5
 MAX_RETRY_SECONDS = 5.0
 
 
@@ -80,15 +81,16 @@ class Lister:
 
     async def run(self) -> None:
         """List until cancelled."""
-        failures = 0
+        pause = MIN_RETRY_SECONDS
         while True:
             self._poked.clear()
             listed = await self._list_once()
             looked = await self._look_after_registry()
-            failures = 0 if listed and looked else failures + 1
-            if failures:
-                await self._pause(min(0.5 * 2.0 ** (failures - 1), MAX_RETRY_SECONDS))
+            if not (listed and looked):
+                await self._pause(pause)
+                pause = min(2 * pause, MAX_RETRY_SECONDS)
                 continue
+            pause = MIN_RETRY_SECONDS
             while not self._poked.is_set() and (due := self._desk.next_list(self._scope)) > 0:
                 await self._pause(min(due, 1.0))
 

@@ -16,10 +16,12 @@ from modelinstance.registry.instance import (
     Incarnation,
     InstanceKey,
     InstanceSpec,
+    ProbeSpec,
     Rotation,
     normalize_host,
 )
 from modelinstance.registry.observed import ConditionSeen, Observed, Reported
+from modelinstance.registry.podspecs import PodInstance
 from modelinstance.registry.registrations import Registration
 from modelinstance.registry.reporting import ConditionType, StatusWrite
 from modelinstance.registry.summary import RegistryObject, Summary, SummaryWrite
@@ -114,6 +116,17 @@ def _spec(spec: v1alpha1.ModelInstanceSpec) -> InstanceSpec:
         rotation=Rotation(spec.rotation),
         heartbeat_required=spec.heartbeat.required,
         heartbeat_timeout=spec.heartbeat.timeout_seconds,
+        probe=None if spec.probe is None else _probe(spec.probe),
+    )
+
+
+def _probe(probe: v1alpha1.Probe) -> ProbeSpec:
+    return ProbeSpec(
+        path=probe.path,
+        period=probe.period_seconds,
+        timeout=probe.timeout_seconds,
+        success_threshold=probe.success_threshold,
+        failure_threshold=probe.failure_threshold,
     )
 
 
@@ -190,8 +203,35 @@ def status_body(write: StatusWrite) -> dict[str, Any]:
 
 
 def registration_body(registration: Registration) -> dict[str, Any]:
-    """The object to apply for a worker: what it said, and what the schema has no default for."""
-    asked, usual = registration.spec, InstanceSpec("", "", 0)
+    """The object to apply for a worker."""
+    metadata: dict[str, Any] = {
+        "name": registration.key.name,
+        "namespace": registration.key.namespace,
+        "labels": registration.all_labels,
+        "annotations": {api.REGISTRATION_ANNOTATION: registration.digest},
+    }
+    if registration.pod is not None:
+        metadata |= owned_by_pod(registration.pod.name, registration.pod.uid)
+    return _object("ModelInstance", metadata, spec=_spec_body(registration.spec))
+
+
+def pod_instance_body(wanted: PodInstance, uid: str | None) -> dict[str, Any]:
+    """The object to apply for a pod; ``uid`` is that of its resource, if there is one already."""
+    metadata: dict[str, Any] = {
+        "name": wanted.key.name,
+        "namespace": wanted.key.namespace,
+        "labels": dict(wanted.labels),
+        "annotations": {api.POD_DIGEST_ANNOTATION: wanted.digest},
+        **owned_by_pod(wanted.key.name, wanted.pod_uid),
+    }
+    if uid is not None:
+        metadata["uid"] = uid
+    return _object("ModelInstance", metadata, spec=_spec_body(wanted.spec))
+
+
+def _spec_body(asked: InstanceSpec) -> dict[str, Any]:
+    """What was said, where it is not what the schema takes for said."""
+    usual = InstanceSpec("", "", 0)
     spec: dict[str, Any] = {
         "modelName": asked.model_name,
         "host": asked.host,
@@ -212,15 +252,7 @@ def registration_body(registration: Registration) -> dict[str, Any]:
         heartbeat["timeoutSeconds"] = int(asked.heartbeat_timeout)
     if heartbeat:
         spec["heartbeat"] = heartbeat
-    metadata: dict[str, Any] = {
-        "name": registration.key.name,
-        "namespace": registration.key.namespace,
-        "labels": registration.all_labels,
-        "annotations": {api.REGISTRATION_ANNOTATION: registration.digest},
-    }
-    if registration.pod is not None:
-        metadata |= owned_by_pod(registration.pod.name, registration.pod.uid)
-    return _object("ModelInstance", metadata, spec=spec)
+    return spec
 
 
 def observe_registry(raw: RawObject) -> RegistryObject:

@@ -7,8 +7,9 @@ import logging
 import signal
 import socket
 from collections.abc import Awaitable, Callable
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import click
 
@@ -24,6 +25,26 @@ from modelinstance.settings import (
     DEFAULT_RESYNC_INTERVAL_SECONDS,
     Settings,
 )
+
+
+class Network(click.ParamType[IPv4Network | IPv6Network]):
+    """A range of IP addresses."""
+
+    name = "CIDR"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> IPv4Network | IPv6Network:
+        """The range. Fails with what to write instead."""
+        try:
+            return ip_network(value)
+        except ValueError:
+            pass
+        try:
+            hint = f"write {ip_network(value, strict=False)}"
+        except ValueError:
+            hint = "write for example 10.0.0.0/8 or fd00::/8"
+        return self.fail(f"{value!r} is not a network in CIDR notation: {hint}", param, ctx)
 
 
 class Program(Protocol):
@@ -113,6 +134,27 @@ def serving(command: Command) -> Command:
     f"Default: {DEFAULT_RESYNC_INTERVAL_SECONDS:g}.",
 )
 @click.option(
+    "--allowed-network",
+    "allowed_networks",
+    multiple=True,
+    type=Network(),
+    envvar="MODELINSTANCE_ALLOWED_NETWORK",
+    show_envvar=True,
+    help="A network to which the operator connects where a resource names an address in it, as for "
+    "spec.probe; repeatable (in the variable: separated by spaces). Loopback and link-local "
+    "addresses take a network that lies wholly among them. Default: all addresses but loopback, "
+    "link-local and the API server.",
+)
+@click.option(
+    "--pods/--no-pods",
+    default=True,
+    show_default=True,
+    envvar="MODELINSTANCE_PODS",
+    show_envvar=True,
+    help="Keep a ModelInstance for each pod that has the label modelinstance.dev/model, and know "
+    "of an instance what its pod shows.",
+)
+@click.option(
     "--kubeconfig",
     envvar=["MODELINSTANCE_KUBECONFIG", "KUBECONFIG"],
     show_envvar=True,
@@ -128,6 +170,8 @@ def run(
     heartbeat_timeout: float | None,
     resync_interval: float | None,
     remove_after: float | None,
+    allowed_networks: tuple[IPv4Network | IPv6Network, ...],
+    pods: bool,
     kubeconfig: str | None,
     access_token_file: Path | None,
     log_level: str,
@@ -142,6 +186,8 @@ def run(
         heartbeat_timeout=heartbeat_timeout,
         resync_interval=resync_interval,
         remove_after=remove_after,
+        allowed_networks=tuple(dict.fromkeys(allowed_networks)),
+        pods=pods,
     )
     access = _access(access_token_file)
 

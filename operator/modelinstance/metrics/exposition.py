@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 
 from modelinstance.registry.beats import Beat
 from modelinstance.registry.mirror import Mirror
+from modelinstance.registry.probing import ProbeOutcome
 from modelinstance.registry.reasons import Phase
 from modelinstance.registry.records import Records
 from modelinstance.registry.tallies import DURATION_BOUNDS, Tallies
@@ -31,6 +32,12 @@ from modelinstance.registry.workers import BeatResult, Workers
 
 MAX_MODELS = 500
 """How many models have a label of their own."""
+POD_WRITES = (
+    *(("instance", result) for result in ("written", "removed", "conflict", "failed")),
+    *(("gate", result) for result in ("written", "conflict", "gone", "failed")),
+    *(("event", result) for result in ("written", "failed")),
+)
+"""What is written for pods, and what may come of it."""
 OTHER_MODELS = "_other"
 """Stands for all others."""
 
@@ -172,6 +179,15 @@ class ClusterCollector(Collector):
         yield _gauge(
             "status_writes_pending", "Statuses that are to be written.", (),
             {(): len(mirror.outbox)},
+        )  # fmt: skip
+        yield _counter(
+            "probes", "Times that an instance was asked, by what came of it.", ("result",),
+            _known(tallies.probes, tuple(ProbeOutcome)),
+        )  # fmt: skip
+        yield _gauge("pods", "Pods with the label, as they are known.", (), {(): tallies.pods})
+        yield _counter(
+            "pod_writes", "Writes for pods by what is written and by result.", ("kind", "result"),
+            {key: tallies.pod_writes[key] for key in POD_WRITES},
         )  # fmt: skip
         yield _counter(
             "events_lost", "Events that could not be understood.", (), {(): tallies.events_lost}

@@ -59,7 +59,7 @@ class Mirror:
     """Takes in events and LISTs, and says which statuses are to be written.
 
     ``scopes`` are the namespaces that are seen, or `WHOLE_CLUSTER` alone. ``resync_interval`` is in
-    seconds.
+    seconds. ``follows_pods`` is whether anybody looks at pods.
     """
 
     def __init__(
@@ -68,13 +68,14 @@ class Mirror:
         *,
         scopes: Iterable[str] = (WHOLE_CLUSTER,),
         resync_interval: float = 60.0,
+        follows_pods: bool = True,
     ) -> None:
         self.records = records
         self.resync_interval = resync_interval
         local, monotonic = records.attend(), records.clock.monotonic()
         self.views = {scope: View(local, monotonic) for scope in scopes}
         self._versions = Versions()
-        self._tracker = Tracker(records, self._versions)
+        self._tracker = Tracker(records, self._versions, follows_pods=follows_pods)
         self.outbox = self._tracker.outbox
         self.beats = self._tracker.beats
         self.repairs: Counter[str] = Counter()

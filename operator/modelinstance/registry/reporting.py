@@ -17,6 +17,7 @@ from modelinstance.registry.observed import Reported
 from modelinstance.registry.reasons import REASONS, Phase, Reason
 from modelinstance.registry.record import Record
 
+MIN_BACKOFF_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 60.0
 
 
@@ -120,7 +121,7 @@ def compose(
 @dataclass(slots=True)
 class _Pending:
     not_before: float = 0.0
-    failures: int = 0
+    delay: float = MIN_BACKOFF_SECONDS
 
 
 class Outbox:
@@ -158,14 +159,14 @@ class Outbox:
         """A write has ended well, or is to be decided again from what the resource says now."""
         self._in_flight.discard(key)
         if (pending := self._pending.get(key)) is not None:
-            pending.failures, pending.not_before = 0, 0.0
+            pending.delay, pending.not_before = MIN_BACKOFF_SECONDS, 0.0
 
     def fail(self, key: InstanceKey, now: float, at_least: float = 0.0) -> None:
         """A write has failed: try again after 1, 2, 4 ... seconds, or as late as asked for."""
         self._in_flight.discard(key)
         if (pending := self._pending.get(key)) is not None:
-            delay = max(min(2.0**pending.failures, MAX_BACKOFF_SECONDS), at_least)
-            pending.failures, pending.not_before = pending.failures + 1, now + delay
+            pending.not_before = now + max(pending.delay, at_least)
+            pending.delay = min(2 * pending.delay, MAX_BACKOFF_SECONDS)
 
     def abandon(self) -> None:
         """Whoever wrote is gone: what became of the writes under way, the resources say."""

@@ -50,6 +50,9 @@ class Tallies:
     selections: Counter[str] = field(default_factory=Counter)
     lists: Counter[str] = field(default_factory=Counter)
     status_writes: Counter[str] = field(default_factory=Counter)
+    probes: Counter[str] = field(default_factory=Counter)
+    pod_writes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    pods: int = 0
     requests: Requests = field(default_factory=Requests)
     events_lost: int = 0
     watch_restarts: int = 0

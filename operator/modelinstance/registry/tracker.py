@@ -50,11 +50,11 @@ class Tracker:
     is taken up, since somebody will look at it.
     """
 
-    def __init__(self, records: Records, versions: Versions) -> None:
+    def __init__(self, records: Records, versions: Versions, *, follows_pods: bool = True) -> None:
         self.records = records
         self.outbox = Outbox()
         self.beats: Counter[Beat] = Counter()
-        self.follows_pods = True
+        self.follows_pods = follows_pods
         self._versions = versions
         self._tracked: dict[InstanceKey, Tracked] = {}
         records.on_change(lambda record: self.outbox.add(record.key))

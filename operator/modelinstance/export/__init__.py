@@ -1,0 +1,1 @@
+"""Writes what a registry selects into files that routers read."""

@@ -1,0 +1,1 @@
+"""Keeps the workers of running routers equal to what a registry selects."""

@@ -1,0 +1,224 @@
+"""Writes the resources of pods, and removes those of pods that are gone."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from modelinstance import api
+from modelinstance.cluster.client import CONFLICT, FORBIDDEN, ClusterError
+from modelinstance.cluster.pods import PodClient, PodInstanceWriter
+from modelinstance.cluster.translate import UnreadableError
+from modelinstance.podkeeping.complaints import Complaints
+from modelinstance.podkeeping.names import NameReader
+from modelinstance.registry.instance import InstanceKey
+from modelinstance.registry.mirror import Mirror
+from modelinstance.registry.podbook import PodBook, is_made_for_pod
+from modelinstance.registry.podplans import Resource, Step, plan
+from modelinstance.registry.pods import PodFacts
+from modelinstance.registry.podspecs import (
+    LABEL,
+    Names,
+    PodInstance,
+    SettingError,
+    discovers_names,
+    instance_of,
+)
+from modelinstance.registry.reporting import Outbox
+
+logger = logging.getLogger(__name__)
+
+BATCH = 20
+REFUSED_RETRY_SECONDS = 60.0
+MAX_SHOWN = 100
+"""How much of a wrong value is shown, in characters."""
+
+INVALID = "InvalidAnnotation"
+TAKEN = "NameTaken"
+REFUSED = "InstanceRefused"
+
+
+@dataclass(frozen=True, slots=True)
+class _Act:
+    """What is to be done for one name."""
+
+    key: InstanceKey
+    step: Step
+    wanted: PodInstance | None
+    found: Resource | None
+
+
+class Instances:
+    """Sees to it that each pod has the resource that it asks for, and no other is touched."""
+
+    def __init__(
+        self,
+        client: PodClient,
+        mirror: Mirror,
+        book: PodBook,
+        *,
+        names: NameReader,
+        complaints: Complaints,
+        writes: Counter[tuple[str, str]],
+    ) -> None:
+        self._writer = PodInstanceWriter(client)
+        self._mirror = mirror
+        self._book = book
+        self._names = names
+        self._complaints = complaints
+        self._writes = writes
+        self._outbox = Outbox()
+        self._removed: dict[InstanceKey, str] = {}
+        self._refused = ""
+
+    def look(self, key: InstanceKey) -> None:
+        """A pod, the names of its engine, or a resource of its name may have changed."""
+        facts = self._book.get(key)
+        if facts is not None:
+            self._recall(facts)
+        self._outbox.add(key)
+
+    def _recall(self, facts: PodFacts) -> None:
+        """After a restart the resource still holds the names that the engine said."""
+        if not self._names.waits_for(facts):
+            return
+        record = self._mirror.records.get(facts.key)
+        if record is None or record.owner != facts.uid or not is_made_for_pod(record):
+            return
+        names = Names(record.spec.model_name, record.spec.aliases)
+        try:
+            known = instance_of(facts, names).digest
+        except SettingError:
+            return
+        if known == self._mirror.pod_digest_of(facts.key):
+            self._names.remember(facts, names)
+
+    async def write(self) -> bool:
+        """Write a few resources; returns whether there were any, and none failed."""
+        if not self._mirror.synced:
+            return False
+        batch = list(itertools.islice(self._due(), BATCH))
+        for act in batch:
+            self._outbox.sent(act.key)
+        done = await asyncio.gather(*map(self._try, batch))
+        return bool(batch) and all(done)
+
+    def _due(self) -> Iterator[_Act]:
+        for key in self._outbox.ready(self._mirror.records.local.now):
+            if not self._book.is_listed(key.namespace):
+                continue
+            facts, found = self._book.get(key), self._find(key)
+            pod = None if facts is None or facts.ended else facts
+            wanted = None if pod is None else self._wanted(pod)
+            step = plan(pod, wanted, found)
+            if step is Step.NAME_TAKEN and pod is not None:
+                self._complaints.say(
+                    pod, TAKEN, f"ModelInstance {key} was not made for this pod and is left alone: "
+                    f"delete it, give it or the pod another name, or take the label "
+                    f"{api.MODEL_LABEL} off the pod",
+                )  # fmt: skip
+            if step in {Step.NOTHING, Step.NAME_TAKEN}:
+                self._outbox.discard(key)
+            else:
+                yield _Act(key, step, wanted, found)
+
+    def _find(self, key: InstanceKey) -> Resource | None:
+        """The resource of a name, but for one that is known to be gone."""
+        record, version = self._mirror.records.get(key), self._mirror.version_of(key)
+        if record is None or version is None:
+            self._removed.pop(key, None)
+            return None
+        if self._removed.get(key) == record.uid:
+            return None
+        digest = self._mirror.pod_digest_of(key)
+        return Resource(
+            uid=record.uid,
+            version=version,
+            ours=digest is not None and is_made_for_pod(record),
+            owner=record.owner,
+            digest=digest,
+            deleting=record.deleting,
+        )
+
+    def _wanted(self, pod: PodFacts) -> PodInstance | None:
+        """What a pod asks for; ``None`` if it says nothing that could be followed."""
+        if not pod.address or pod.terminating:
+            return None
+        try:
+            named = discovers_names(pod)
+            return instance_of(pod, self._names.get(pod.uid) if named else None)
+        except SettingError as error:
+            annotation = f"annotation {api.POD_PREFIX}{error.setting}"
+            what = f"label {api.MODEL_LABEL}" if error.setting == LABEL else annotation
+            said = " is missing" if error.value is None else f"={error.value[:MAX_SHOWN]!r}"
+            self._complaints.say(pod, INVALID, f"{what}{said}: {error.instead}")
+            return None
+
+    async def _try(self, act: _Act) -> bool:
+        """Do what is to be done for one name; returns whether it went well."""
+        result, wait = "failed", 0.0
+        try:
+            result = await self._do(act)
+        except ClusterError as error:
+            wait = error.retry_after
+            if error.status == CONFLICT:
+                result = "conflict"
+                await self._look_again(act.key)
+            else:
+                wait = max(wait, self._report(act, error))
+        except UnreadableError as error:
+            logger.warning("%s", error)
+        self._writes["instance", result] += 1
+        if result in {"written", "removed"}:
+            self._outbox.settle(act.key)
+            return True
+        self._outbox.fail(act.key, self._mirror.records.local.now, wait)
+        return False
+
+    async def _do(self, act: _Act) -> str:
+        """Do it; returns what came of it. Raises `ClusterError` and `UnreadableError`."""
+        if act.step is Step.REMOVE and act.found is not None:
+            if await self._writer.remove(act.key, act.found.uid, act.found.version):
+                self._removed[act.key] = act.found.uid
+                logger.info("removed ModelInstance %s, whose pod is gone", act.key)
+                return "removed"
+            await self._look_again(act.key)
+            return "conflict"
+        if act.wanted is None:
+            return "conflict"
+        if act.found is not None:
+            observed, ours = await self._writer.change(act.wanted, act.found.uid), True
+        else:
+            observed, ours = await self._writer.create(act.wanted)
+        self._mirror.answered(observed)
+        if not ours or observed.pod_digest != act.wanted.digest:
+            return "conflict"
+        logger.info("wrote ModelInstance %s for its pod", act.key)
+        return "written"
+
+    async def _look_again(self, key: InstanceKey) -> None:
+        """After a conflict the resource is another: let it be decided anew."""
+        try:
+            observed = await self._writer.look(key)
+        except (ClusterError, UnreadableError) as error:
+            logger.info("%s", error)
+            return
+        record = self._mirror.records.get(key)
+        if observed is not None:
+            self._mirror.answered(observed)
+        elif record is not None:
+            self._removed[key] = record.uid
+
+    def _report(self, act: _Act, error: ClusterError) -> float:
+        """Say why a write failed; returns the seconds after which it may be tried again."""
+        if str(error) != self._refused:
+            logger.warning("%s; it will be tried again", error)
+            self._refused = str(error)
+        pod = self._book.get(act.key)
+        if pod is not None and not error.passing and error.status != FORBIDDEN:
+            self._complaints.say(pod, REFUSED, str(error))
+        return 0.0 if error.passing else REFUSED_RETRY_SECONDS

@@ -1,0 +1,156 @@
+"""What stays in use although the registry does not select it any more, and for how long."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelinstance.client.steady import Steady
+from modelinstance.client.watching import Instance, Snapshot
+
+HOLD = 30.0
+A = Instance(
+    namespace="n", name="a", model="m", aliases=(), host="10.0.0.1", port=1,
+    address="http://10.0.0.1:1", weight=1.0, healthy=True, phase="Healthy", reason="PodReady",
+)  # fmt: skip
+B = replace(A, name="b", host="10.0.0.2", address="http://10.0.0.2:1")
+OTHER = replace(A, name="other", model="other", address="http://10.0.0.3:1")
+
+
+def silent(instance: Instance) -> Instance:
+    return replace(instance, healthy=False, phase="Unhealthy", reason="HeartbeatExpired")
+
+
+def snapshot(*instances: Instance, fresh: bool = False) -> Snapshot:
+    return Snapshot({each.key: each for each in instances}, fresh)
+
+
+def used(steady: Steady, now: float) -> set[str]:
+    return {instance.name for instance in steady.choose(now).selected.values()}
+
+
+@pytest.fixture
+def steady() -> Steady:
+    made = Steady(HOLD)
+    made.hear(snapshot(A, B, fresh=True), 0.0)
+    return made
+
+
+def test_one_of_several_that_falls_silent_is_given_up_at_once(steady: Steady) -> None:
+    steady.hear(snapshot(silent(A), B), 1.0)
+    assert used(steady, 1.0) == {"b"}
+    steady.hear(snapshot(A, B), 2.0)
+    assert used(steady, 2.0) == {"a", "b"}
+
+
+def test_the_last_that_fall_silent_are_kept_for_a_time(steady: Steady) -> None:
+    steady.hear(snapshot(silent(A), silent(B), OTHER), 1.0)
+    choice = steady.choose(1.0)
+    assert choice.selected.keys() == {"n/a", "n/b", "n/other"}
+    assert choice.kept == {
+        "n/a": "n/a is Unhealthy: HeartbeatExpired",
+        "n/b": "n/b is Unhealthy: HeartbeatExpired",
+    }
+    assert choice.kept_until == 31.0
+    steady.hear(snapshot(silent(A), silent(B), OTHER), 20.0)
+    assert used(steady, 30.9) == {"a", "b", "other"}
+    assert used(steady, 31.0) == {"other"}
+    assert steady.choose(31.0).kept_until is None
+
+
+def test_one_that_lives_again_ends_what_was_kept(steady: Steady) -> None:
+    steady.hear(snapshot(silent(A), silent(B)), 1.0)
+    steady.hear(snapshot(silent(A), B), 2.0)
+    assert used(steady, 2.0) == {"b"}
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        replace(A, healthy=False, phase="Draining", reason="DrainRequested"),
+        replace(A, healthy=False, phase="Disabled", reason="Disabled"),
+        replace(A, healthy=False, phase="Terminating", reason="Deleting"),
+        replace(A, healthy=False, phase="Conflicted", reason="AddressConflict"),
+        replace(A, healthy=False, phase="Unhealthy", reason="Deregistered"),
+        replace(A, healthy=False, phase="Unhealthy", reason="WorkerNotReady"),
+        replace(A, weight=0.0),
+        replace(silent(A), address="http://10.0.0.9:1"),
+        None,
+    ],
+)
+def test_what_was_ended_is_given_up_even_as_the_last(end: Instance | None) -> None:
+    steady = Steady(HOLD)
+    steady.hear(snapshot(A, fresh=True), 0.0)
+    steady.hear(snapshot(*([end] if end else [])), 1.0)
+    assert used(steady, 1.0) == set()
+
+
+def test_what_a_registry_lacks_that_was_read_anew_is_kept_for_a_time(steady: Steady) -> None:
+    steady.lose(5.0)
+    steady.hear(snapshot(fresh=True), 10.0)
+    assert used(steady, 10.0) == {"a", "b"}
+    steady.hear(snapshot(A), 12.0)
+    assert used(steady, 12.0) == {"a", "b"}, "b is not known yet, though a is"
+    assert steady.choose(12.0).kept == {"n/b": "the registry lists no such instance"}
+    assert used(steady, 40.0) == {"a"}
+
+
+def test_the_end_of_what_is_kept_as_silent_is_believed(steady: Steady) -> None:
+    steady.hear(snapshot(silent(A), silent(B)), 1.0)
+    steady.hear(snapshot(silent(B)), 2.0)
+    assert used(steady, 2.0) == {"b"}
+
+
+def test_no_hold_runs_while_the_registry_is_away(steady: Steady) -> None:
+    steady.hear(snapshot(silent(A), silent(B)), 1.0)
+    steady.lose(10.0)
+    assert used(steady, 1000.0) == {"a", "b"}
+    steady.hear(snapshot(silent(A), silent(B), fresh=True), 1000.0)
+    assert used(steady, 1029.0) == {"a", "b"}, "it has to be said anew, without a break"
+    assert used(steady, 1030.0) == set()
+
+
+def test_what_ran_out_before_a_loss_does_not_come_back(steady: Steady) -> None:
+    steady.hear(snapshot(silent(A), silent(B)), 1.0)
+    steady.lose(100.0)
+    steady.hear(snapshot(silent(A), silent(B), fresh=True), 200.0)
+    assert used(steady, 200.0) == set()
+
+
+def test_without_a_hold_the_last_answer_counts() -> None:
+    steady = Steady(0.0)
+    steady.hear(snapshot(A, fresh=True), 0.0)
+    steady.hear(snapshot(fresh=True), 1.0)
+    assert used(steady, 1.0) == set()
+
+
+STATES = st.sampled_from(["healthy", "silent", "drained", "absent"])
+STEPS = st.lists(st.tuples(STATES, STATES, st.booleans(), st.floats(0.1, 50)), max_size=20)
+
+
+@given(steps=STEPS)
+def test_what_is_selected_is_used_and_what_is_drained_is_not(
+    steps: list[tuple[str, str, bool, float]],
+) -> None:
+    steady, now = Steady(HOLD), 0.0
+    for state_a, state_b, fresh, seconds in steps:
+        now += seconds
+        told, drained, selected = [], set(), set()
+        for each, state in ((A, state_a), (B, state_b)):
+            if state == "healthy":
+                told.append(each)
+                selected.add(each.name)
+            elif state == "silent":
+                told.append(silent(each))
+            elif state == "drained":
+                told.append(replace(each, healthy=False, phase="Draining"))
+                drained.add(each.name)
+        steady.hear(snapshot(*told, fresh=fresh), now)
+        now_used = used(steady, now)
+        assert selected <= now_used
+        assert not drained & now_used
+        assert used(steady, now + HOLD) == selected
+        steady.hear(snapshot(*told), now)
