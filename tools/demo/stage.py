@@ -123,14 +123,20 @@ class Stage:
 
     def stop_operator(self) -> int:
         """SIGTERM the operator and wait for its end; returns its exit status."""
-        if self.operator is None:
-            return 0
-        self.operator.terminate()
-        try:
-            return self.operator.wait(20)
-        except subprocess.TimeoutExpired:
-            self.operator.kill()
-            return self.operator.wait()
+        return 0 if self.operator is None else stop(self.operator)
+
+    def start_agent(self, port: int) -> tuple[list[str], subprocess.Popen[bytes]]:
+        """Start ``modelinstance agent`` beside an engine; returns its arguments as well."""
+        arguments = [
+            "agent", f"--registry={self.url}", "--host=127.0.0.1", f"--port={port}",
+            "--period=1", "--completion-interval=1", "--drain-seconds=2",
+        ]  # fmt: skip
+        with (self.directory / "agent.log").open("wb") as output:
+            agent = subprocess.Popen(
+                [sys.executable, "-m", "modelinstance", *arguments], stdout=output, stderr=output
+            )
+        self._stack.callback(stop, agent)
+        return arguments, agent
 
     def ask(self, path: str, **query: str) -> tuple[int, Any]:
         """What a router does: a GET on the endpoint; returns the status and the JSON."""
@@ -166,6 +172,16 @@ class Stage:
         """The names that so many selections give."""
         answers = [self.ask("/api/v1/select", model=model) for _ in range(times)]
         return {body["name"] for status, body in answers if status == 200}
+
+
+def stop(process: subprocess.Popen[bytes]) -> int:
+    """SIGTERM a process and wait for its end; returns its exit status."""
+    process.terminate()
+    try:
+        return process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
 
 
 def wait_for(what: str, condition: Callable[[], T], seconds: float = 30) -> T:

@@ -6,9 +6,11 @@ import json
 import shlex
 import signal
 import sys
+from http import HTTPStatus
 from typing import Any
 
-from demo.stage import HEARTBEAT, HOME, DemoError, Stage, Worker, wait_for
+from demo.engine import ADAPTER, MODEL, Engine
+from demo.stage import HEARTBEAT, HOME, DemoError, Stage, Worker, stop, wait_for
 
 TIMEOUT_SECONDS = 5
 INSTANCES = {
@@ -34,6 +36,7 @@ class Story:
         self._recover()
         self._delete()
         self._register()
+        self._stand_beside()
         self._lose_the_api_server()
 
     def stay(self) -> None:
@@ -142,6 +145,34 @@ class Story:
                     not self._stage.selected("mistral", times=1))  # fmt: skip
         self._kubectl("wait", "--for=condition=Deregistered", "modelinstance", name)
         self._kubectl("get", "modelinstance", name)
+
+    def _stand_beside(self) -> None:
+        self._chapter("An engine that knows nothing of this runs, and an agent beside it")
+        engine = Engine()
+        arguments, agent = self._stage.start_agent(engine.port)
+        print(f"    $ {shlex.join(['modelinstance', *arguments])}")
+        wait_for("the engine to be registered", lambda: self._status(MODEL) == HTTPStatus.OK)
+        name = self._stage.selected(MODEL, times=1).pop()
+        self._wait_phase(name, "Healthy")
+        self._curl("/api/v1/select", model=ADAPTER)
+        self._check("routers find it by its model and by its LoRA adapter, with its load",
+                    self._stage.selected(ADAPTER, times=1) == {name})  # fmt: skip
+        self._chapter("Its /health says that all is well, but completions fail")
+        engine.broken = True
+        self._wait_phase(name, "Unhealthy")
+        self._kubectl("get", "mi", name, "-o",
+                      "jsonpath={.status.conditions[0].message}{\"\\n\"}")  # fmt: skip
+        self._check("no router is sent there", not self._stage.selected(MODEL, times=1))
+        engine.broken = False
+        self._wait_phase(name, "Healthy")
+        self._check("it recovers, and is back", self._stage.selected(MODEL, times=1) == {name})
+        self._chapter("The pod ends: the agent drains it first")
+        agent.terminate()
+        wait_for("the drain", lambda: self._status(MODEL) == HTTPStatus.SERVICE_UNAVAILABLE)
+        self._wait_phase(name, "Draining")
+        self._kubectl("get", "modelinstance", name)
+        self._check("the agent ends with status 0", stop(agent) == 0)
+        engine.stop()
 
     def _lose_the_api_server(self) -> None:
         self._chapter("The API server is killed; routers must not notice")
