@@ -17,8 +17,10 @@ from support.waiting import eventually
 EXAMPLES = ROOT / "examples"
 OWN_IMAGE = "modelinstance-operator:"
 HOME, USERS = "modelinstance-system", "e2e-examples"
-MODELS = {"vllm": "Qwen/Qwen2.5-0.5B-Instruct", "llama-server": "smollm", "basement": "llama-70b"}
-"""What each engine serves, by the name of its container."""
+QWEN, SMOLLM, BASEMENT = "Qwen/Qwen2.5-0.5B-Instruct", "smollm", "llama-70b"
+ALIASES = ["small", "default"]
+NAMES = {"vllm": [QWEN], "llama-server": [SMOLLM, *ALIASES]}
+"""What each engine answers to, by the name of its container."""
 USER = {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}}
 MASTER_KEY = "sk-change-me"
 RESTART_SECONDS = 100
@@ -54,7 +56,7 @@ def manifests(town: Town, name: str) -> list[dict[str, Any]]:
             for container in [*pod.get("initContainers", ()), *pod["containers"]]:
                 if container["image"].startswith(OWN_IMAGE):
                     container["image"] = town.image
-                elif container["name"] in MODELS:
+                elif container["name"] in NAMES:
                     _stand_in(container, town.image)
     return found
 
@@ -66,8 +68,8 @@ def _stand_in(container: dict[str, Any], image: str) -> None:
         "image": image,
         "command": ["python", "/engine/engine.py"],
         "args": [
-            "--host=0.0.0.0", f"--port={port}", f"--model={MODELS[container['name']]}",
-            "--name=$(POD_NAME)",
+            "--host=0.0.0.0", f"--port={port}", "--name=$(POD_NAME)",
+            *(f"--model={name}" for name in NAMES[container["name"]]),
         ],
         "env": [
             {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
@@ -130,41 +132,40 @@ def test_every_example_is_tried_here() -> None:
 
 
 def test_vllm_with_the_agent(town: Town) -> None:
-    model = MODELS["vllm"]
     apply(town, *manifests(town, "vllm-with-agent.yaml"))
     rolled_out(town, "qwen")
-    pods = healthy(town, model, "HeartbeatReceived")
+    pods = healthy(town, QWEN, "HeartbeatReceived")
     assert len(pods) == 2, "a rollout ends when all of its pods are routable"
-    assert town.complete(model) in {(200, pod) for pod in pods}
-    assert all(found["load"] is not None for found in instances(town, model))
+    assert town.complete(QWEN) in {(200, pod) for pod in pods}
+    assert all(found["load"] is not None for found in instances(town, QWEN))
 
     sick, *_ = sorted(pods)
     switch(town, sick, "vllm", 8000, faults={"/v1/completions": {"status": 500},
                                              "/health": {"status": 503}})  # fmt: skip
-    eventually(lambda: healthy(town, model, "HeartbeatReceived") == pods - {sick}, AGENT_SECONDS)
+    eventually(lambda: healthy(town, QWEN, "HeartbeatReceived") == pods - {sick}, AGENT_SECONDS)
     eventually(lambda: "The worker says: " in described(town, sick))
     assert "GET /health" in described(town, sick)
     switch(town, sick, "vllm", 8000, faults={})
-    eventually(lambda: healthy(town, model, "HeartbeatReceived") == pods, AGENT_SECONDS)
-    ends(town, "qwen", model)
+    eventually(lambda: healthy(town, QWEN, "HeartbeatReceived") == pods, AGENT_SECONDS)
+    ends(town, "qwen", QWEN)
 
 
 def test_a_plain_labelled_deployment(town: Town) -> None:
     apply(town, *manifests(town, "labelled-deployment.yaml"))
     rolled_out(town, "smollm")
-    pods = healthy(town, "smollm", "PodReady")
+    pods = healthy(town, SMOLLM, "PodReady")
     assert len(pods) == 2
-    for name in ("smollm", "small", "default"):
+    for name in (SMOLLM, *ALIASES):
         assert town.complete(name) in {(200, pod) for pod in pods}
     assert town.cluster.instance(pods.pop(), USERS)["metadata"]["ownerReferences"][0]["kind"] == (
         "Pod"
     )
-    ends(town, "smollm", "smollm")
+    ends(town, "smollm", SMOLLM)
 
 
 def test_a_static_endpoint(town: Town) -> None:
     """The stand-in is in the cluster; nothing but its address tells."""
-    model = MODELS["basement"]
+    model = BASEMENT
     town.add_engine("basement", model)
     address = town.cluster.get("pod", "basement", USERS)["status"]["podIP"]
     (manifest,) = manifests(town, "static-endpoint.yaml")
