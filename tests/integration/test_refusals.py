@@ -244,6 +244,7 @@ def test_help_lists_every_flag_with_its_variable_and_default(run_here: Run) -> N
     for option in run.params:
         assert isinstance(option, click.Option)
         flag = option.opts[0]
-        entry = text.partition(f"{flag} ")[2].partition(" --")[0]
+        flags = " / ".join([flag, *option.secondary_opts])
+        entry = text.partition(f"{flags} ")[2].partition(" --")[0]
         assert f"MODELINSTANCE_{flag.removeprefix('--').replace('-', '_').upper()}" in entry, flag
         assert re.search(r"[dD]efault: \S+", entry), flag

@@ -200,3 +200,8 @@ def accept(mirror: Mirror, write: StatusWrite, shown: Observed, version: int) ->
     answer = replace(shown, version=version, reported=status_of(write))
     mirror.write_answered(write.key, answer)
     return answer
+
+
+def named(value: object) -> str:
+    """The name of a parameter of a test, which is the same in every process."""
+    return str(sorted(value) if isinstance(value, set) else value)

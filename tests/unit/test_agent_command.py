@@ -112,6 +112,10 @@ WRONG: list[tuple[str, str]] = [
     ("--registry=http://a:port", r"'http://a:port' is not the URL of a registry"),
     ("--registry=http://u:p@a", r"is not the URL of a registry"),
     ("--registry=http://a?b=c", r"is not the URL of a registry"),
+    ("--registry=http://a b", r"'http://a b' is not the URL of a registry"),
+    ("--registry=http://a..b", r"'http://a..b' is not the URL of a registry"),
+    (f"--registry=http://{'a' * 64}.svc", r"is not the URL of a registry"),
+    ("--registry=http://a:0", r"'http://a:0' is not the URL of a registry"),
     ("--host=http://a", r"'http://a' is no IP address and no DNS name: write for example 10.0.0.5"),
     ("--host=[fd00::5]", r"no IP address and no DNS name.*no brackets"),
     ("--host=10.0.0.300", r"'10.0.0.300' is no IP address"),
@@ -151,6 +155,20 @@ def test_a_wrong_flag_is_refused(flag: str, sentence: str, settings_of: Any) -> 
     message = refused.value.format_message()
     assert re.search(sentence, message), message
     assert flag.partition("=")[0] in message, message
+
+
+@pytest.mark.parametrize("url", ["http://me:hush@a", "ftp://me:hush@a", "http://a?token=hush"])
+def test_what_may_be_secret_is_not_repeated(url: str, settings_of: Any) -> None:
+    with pytest.raises(click.UsageError, match="not shown, it may hold a secret") as refused:
+        settings_of(f"--registry={url}", "--host=10.0.0.5")
+    assert "hush" not in refused.value.format_message()
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[fd00::5]:8080", "https://a_b.example./path", "http://bücher.example"]
+)
+def test_what_is_a_registry(url: str, settings_of: Any) -> None:
+    assert settings_of(f"--registry={url}", "--host=10.0.0.5").registries == (url,)
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ class ScriptedRegistry(WorkerClient):
         self.error: RegistryUnavailableError | None = None
         self.known = Registered("ns", "m-1", FIRST, True, "", 120.0)
         self.heard = Heard(FIRST, "accepted")
+        self.draining = False
 
     def _take(self, what: str, body: Any = None) -> None:
         self.asked.append(what)
@@ -62,6 +63,11 @@ class ScriptedRegistry(WorkerClient):
     ) -> Heard:
         self._take(f"beat {incarnation[0]}{' ill' if failure else ''}", registration)
         return self.heard
+
+    async def is_draining(self, known: Registered) -> bool:
+        if self.error is not None:
+            raise self.error
+        return self.draining
 
     async def drain(self, known: Registered) -> None:
         self._take(f"drain {known.incarnation[0]}")
@@ -100,6 +106,7 @@ async def link(registry: ScriptedRegistry, now: Now) -> AsyncIterator[Link]:
         registry,
         lambda names: Registration(names.model, "10.0.0.5", 8000, aliases=names.aliases),
         period=1.0,
+        silence=12.0,
         random=Random(1),
         now=now,
         notices=Notices(),
@@ -280,6 +287,7 @@ async def test_pauses_are_random_and_double_up_to_a_bound(
             registry,
             lambda names: Registration(names.model, "h", 1),
             period=1.0,
+            silence=12.0,
             random=Random(seed),
             now=lambda: 0.0,
             notices=Notices(),
@@ -295,3 +303,46 @@ async def test_pauses_are_random_and_double_up_to_a_bound(
         assert 0.98 * most < max(found) <= most
         tenths = [sum(1 for pause in found if pause // (most / 10) == tenth) for tenth in range(10)]
         assert max(tenths) < 150, "a tenth of the time has about a tenth of them"
+
+
+@pytest.mark.parametrize(
+    ("heartbeat_timeout", "sentence"),
+    [
+        (2.0, "it is 2 s, too short for --period=1"),
+        (10.0, "it is 10 s, but it may take 12 s to be sure that the engine fails"),
+        (12.0, None),
+    ],
+)
+async def test_a_heartbeat_timeout_that_ends_before_a_failure_is_sure_is_told(
+    heartbeat_timeout: float,
+    sentence: str | None,
+    link: Link,
+    registry: ScriptedRegistry,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    registry.known = replace(registry.known, heartbeat_timeout=heartbeat_timeout)
+    link.tell(WELL)
+    await until(lambda: link.registered)
+    assert (sentence or "") in caplog.text
+    assert ("heartbeat timeout" in caplog.text) == (sentence is not None)
+
+
+async def test_new_names_take_no_drain_back(link: Link, registry: ScriptedRegistry) -> None:
+    renamed = Word(Served("m", ("lora",)))
+    await tell(link, registry, WELL, "register m")
+    registry.draining = True
+    for _ in range(2):
+        await tell(link, registry, renamed, "beat 1")
+    registry.draining = False
+    await tell(link, registry, renamed, "register m")
+    assert registry.bodies[-1].aliases == ("lora",)
+
+
+@pytest.mark.parametrize("status", [404, 410])
+async def test_new_names_of_who_is_known_no_more(
+    status: int, link: Link, registry: ScriptedRegistry
+) -> None:
+    await tell(link, registry, WELL, "register m")
+    registry.error = refused(status)
+    link.tell(Word(Served("m", ("lora",))))
+    await until(lambda: registry.asked == ["register m"] * 2)

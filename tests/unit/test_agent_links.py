@@ -99,6 +99,7 @@ async def to_all(replicas: list[Replica], names: Names) -> AsyncIterator[Links]:
         (f"{URL}:{replicas[0].port}",),
         lambda names: Registration(names.model, "10.0.0.5", 8000),
         period=0.2,
+        silence=1,
         timeout=2,
         token_file=None,
         random=Random(1),
@@ -205,3 +206,10 @@ async def test_the_resolver_has_its_time(monkeypatch: pytest.MonkeyPatch) -> Non
     assert notices._said == {
         f"registry {URL}": "its host name was not resolved in time; it is tried again"
     }
+
+
+async def test_a_name_that_is_none_ends_nothing() -> None:
+    notices = Notices()
+    urls = ("http://a..b", f"http://{'a' * 64}.svc", "http://127.0.0.1")
+    assert list(await addresses.places(urls, notices)) == ["http://127.0.0.1"]
+    assert [*notices._said.values()] == ["its host name is none"] * 2

@@ -33,6 +33,7 @@ def listing(*entries: Any) -> dict[str, Any]:
         (["m", "m"], None, ("b", "a", "m"), Served("m", ("b", "a"))),
         ([" odd", "m", "a\nb", "x" * 254], None, (), Served("m", (), (" odd", "a\nb", "x" * 254))),
         ([" odd"], "m", (), Served("m", (), (" odd",))),
+        (["m", "half \ud800"], None, (), Served("m", (), ("half \ud800",))),
     ],
 )
 def test_the_names(

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import logging
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
@@ -176,6 +177,12 @@ async def test_silence_is_a_loss() -> None:
         event("ADDED", data(aliases=[1])),
         b"event: ADDED\ndata: {\n\n",
         b"event: ADDED\ndata: []\n\n",
+        b"event: ADDED\ndata: " + b"[" * 100_000 + b"\n\n",
+        event("ADDED", data(port=math.inf)),
+        event("ADDED", data(weight=math.inf)),
+        event("ADDED", data(weight=10**400)),
+        event("ADDED", data(model="half \ud800")),
+        event("DELETED", {"namespace": "n", "name": "\ud800"}),
     ],
 )
 async def test_what_no_registry_sends_is_a_loss(piece: bytes) -> None:

@@ -127,6 +127,16 @@ async def test_a_drain_and_a_goodbye_name_the_incarnation(
     ]
 
 
+async def test_whether_it_is_drained(server: Scripted, client: WorkerClient) -> None:
+    for phase in ("Draining", "Healthy"):
+        server.say({"phase": phase})
+        assert await client.is_draining(KNOWN) == (phase == "Draining")
+    assert server.requests[-1][:2] == ("GET", "/api/v1/instances/ns/m-1")
+    server.say({})
+    with pytest.raises(RegistryUnavailableError, match="phase is missing or odd"):
+        await client.is_draining(KNOWN)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -134,6 +144,7 @@ async def test_a_drain_and_a_goodbye_name_the_incarnation(
         {"name": None},
         {"heartbeatTimeoutSeconds": "1"},
         {"heartbeatTimeoutSeconds": True},
+        {"heartbeatTimeoutSeconds": 10**400},
         {"incarnation": 7},
     ],
 )

@@ -144,6 +144,16 @@ def test_an_address_that_another_pod_has_now_is_not_called_under_the_old_name(
     assert records.select("llama") is new
 
 
+@pytest.mark.parametrize("other", ["fd00::5", "engine.models.svc"])
+def test_a_pod_may_be_at_an_address_of_each_family_and_under_a_name(
+    records: Records, other: str
+) -> None:
+    both = [put_owned(records, host, "pod-1", host=host) for host in ("10.0.0.5", other)]
+    for record in (*both, *both):
+        records.beat(record)
+    assert all(record.verdict.ready for record in both)
+
+
 def test_a_pod_that_is_elsewhere_now_is_not_called_where_it_was(records: Records) -> None:
     old = put_owned(records, "old", "pod-1", host="10.0.0.5")
     records.beat(old)

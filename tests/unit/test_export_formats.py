@@ -69,6 +69,14 @@ model_list:
     assert LiteLLM()([]).text == "model_list: []\n"
 
 
+@pytest.mark.parametrize("name", ["os.environ/LITELLM_MASTER_KEY", "*", "team/*"])
+def test_litellm_gets_no_name_in_which_it_reads_something_else(name: str) -> None:
+    made = LiteLLM()([replace(A, aliases=(name,)), B])
+    entries = yaml.safe_load(made.text)["model_list"]
+    assert [entry["model_name"] for entry in entries] == ["vicuna", "vicuna"]
+    assert made.left_out == {A.key: f"LiteLLM reads something else in a name like {name}"}
+
+
 def test_production_stack() -> None:
     made = ProductionStack({"routing_logic": "session", "session_key": "user"})([DNS, B, A])
     assert json.loads(made.text) == {
@@ -194,7 +202,7 @@ def test_production_stack_has_a_model_for_each_backend_that_the_router_takes(
 @given(listed=SETS)
 def test_litellm_has_an_entry_for_each_name_of_each_instance(listed: list[Instance]) -> None:
     entries = yaml.safe_load(LiteLLM()(listed).text)["model_list"]
-    named = sorted(name for each in listed for name in each.names)
+    named = sorted(name for each in listed for name in each.names if "*" not in name)
     assert sorted(entry["model_name"] for entry in entries) == named
     assert all(entry["litellm_params"]["api_base"].endswith("/v1") for entry in entries)
 

@@ -29,7 +29,7 @@ from modelinstance.registry.tallies import DURATION_BOUNDS, Histogram, Tallies
 from modelinstance.registry.view import ViewState
 from modelinstance.registry.workers import BeatResult
 from modelinstance.standalone import StandaloneDesk
-from unit.builders import TIMEOUT, key, live, observed, put, sync
+from unit.builders import TIMEOUT, key, live, named, observed, put, sync
 from unit.clock import FakeClock
 from unit.wire import over_the_wire
 
@@ -375,7 +375,7 @@ SELECT, HEARTBEATS = "/api/v1/select", "/api/v1/heartbeats"
         ("GET", "/api/v1/models/", None, ("GET", "other", "404")),
         ("PROPFIND", "/nothing", None, ("other", "other", "404")),
     ],
-    ids=str,
+    ids=named,
 )
 async def test_a_request_is_counted_once_by_method_route_and_status(
     client: httpx.AsyncClient,

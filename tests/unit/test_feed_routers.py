@@ -18,6 +18,7 @@ from modelinstance.feed.vllm import VLLMRouter
 URL = "http://10.0.0.1:8000"
 BAD_ANSWERS = [
     web.Response(text="no"),
+    web.Response(text="[" * 100_000),
     web.json_response({}),
     web.json_response([]),
     web.json_response({"workers": [{}], "urls": 3}),
@@ -114,6 +115,19 @@ async def test_a_router_that_is_not_there_or_says_too_much_is_an_error(
     with pytest.raises(RouterError, match="No such file"):
         await router.workers()
     await router.close()
+
+
+@pytest.mark.parametrize("kind", [SGLangRouter, VLLMRouter])
+@pytest.mark.parametrize("token", [b"a\nb", b"\xff"])
+async def test_an_odd_token_and_an_odd_name_are_errors(
+    kind: Any, token: bytes, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(token)
+    for router in (kind("http://127.0.0.1:1", file), kind("http://a..b", None)):
+        with pytest.raises(RouterError, match="/"):
+            await router.workers()
+        await router.close()
 
 
 async def test_one_that_is_gone_already_was_removed() -> None:

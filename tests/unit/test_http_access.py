@@ -28,7 +28,7 @@ from modelinstance.registry.instance import Incarnation
 from modelinstance.registry.record import Record
 from modelinstance.registry.registrations import Registration
 from modelinstance.standalone import StandaloneDesk
-from unit.builders import TIMEOUT, key, put, spec
+from unit.builders import TIMEOUT, key, named, put, spec
 from unit.clock import FakeClock
 from unit.wire import by
 
@@ -226,7 +226,9 @@ def every_route(desk: StandaloneDesk) -> list[Request]:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("authorization", [None, "Bearer wrong", "Basic first", "Bearer "], ids=str)
+@pytest.mark.parametrize(
+    "authorization", [None, "Bearer wrong", "Basic first", "Bearer "], ids=named
+)
 async def test_nothing_but_the_probes_and_the_document_is_open_where_a_token_is_asked_for(
     desk: StandaloneDesk, tokens: Path, way: str, authorization: str | None
 ) -> None:
@@ -352,7 +354,7 @@ def fleet(desk: StandaloneDesk) -> StandaloneDesk:
     return desk
 
 
-@pytest.fixture(params=[(way, at_once) for way in WAYS for at_once in (True, False)], ids=str)
+@pytest.fixture(params=[(way, at_once) for way in WAYS for at_once in (True, False)], ids=named)
 async def tenant(
     fleet: StandaloneDesk, request: pytest.FixtureRequest
 ) -> AsyncIterator[httpx.AsyncClient]:
@@ -385,7 +387,7 @@ async def ask(
         ({"namespace": "secret"}, set()),
         ({"model": "secret/vicunas"}, set()),
     ],
-    ids=str,
+    ids=named,
 )
 async def test_only_instances_of_their_namespaces_are_listed(
     tenant: httpx.AsyncClient, params: dict[str, str], names: set[str]
@@ -471,7 +473,7 @@ async def test_only_instances_of_their_namespaces_are_watched(
     assert told.count("event: ") == told.count("event: SYNCED") == 1
 
 
-@pytest.mark.parametrize("fields", [{"namespace": "secret"}, {"namespace": "b"}, {}], ids=str)
+@pytest.mark.parametrize("fields", [{"namespace": "secret"}, {"namespace": "b"}, {}], ids=named)
 async def test_nobody_is_registered_elsewhere(
     tenant: httpx.AsyncClient, fleet: StandaloneDesk, fields: dict[str, str]
 ) -> None:

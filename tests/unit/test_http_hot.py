@@ -46,7 +46,7 @@ from modelinstance.registry.registrations import Registered, Registration
 from modelinstance.registry.view import ViewState
 from modelinstance.registry.workers import Workers
 from modelinstance.standalone import StandaloneDesk
-from unit.builders import TIMEOUT, live, put, spec
+from unit.builders import TIMEOUT, live, named, put, spec
 from unit.clock import FakeClock
 from unit.wire import over_the_wire
 
@@ -540,7 +540,7 @@ NOT_GRANTED = [
 ]
 
 
-@pytest.mark.parametrize("body", GRANTED, ids=str)
+@pytest.mark.parametrize("body", GRANTED, ids=named)
 def test_a_heartbeat_that_is_granted_is_answered_on_the_short_way(
     worlds: tuple[World, World], body: Any
 ) -> None:
@@ -550,7 +550,7 @@ def test_a_heartbeat_that_is_granted_is_answered_on_the_short_way(
     assert worlds[1].passed_on == before
 
 
-@pytest.mark.parametrize(("body", "status"), NOT_GRANTED, ids=str)
+@pytest.mark.parametrize(("body", "status"), NOT_GRANTED, ids=named)
 def test_a_heartbeat_that_is_not_plain_or_not_granted_is_answered_by_the_documented_route(
     worlds: tuple[World, World], body: Any, status: int
 ) -> None:

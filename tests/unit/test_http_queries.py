@@ -28,7 +28,7 @@ from modelinstance.registry.records import Records
 from modelinstance.registry.tallies import Tallies
 from modelinstance.registry.view import ViewState
 from modelinstance.registry.workers import Workers
-from unit.builders import TIMEOUT, key, put
+from unit.builders import TIMEOUT, key, named, put
 from unit.clock import FakeClock
 from unit.wire import by
 
@@ -229,7 +229,7 @@ async def test_an_unknown_instance_is_not_found(
         ({"selector": "tier=gold", "namespace": "test"}, set()),
         ({"selector": "tier=gold", "model": "vicuna", "healthy": "true"}, {"vicuna-0"}),
     ],
-    ids=str,
+    ids=named,
 )
 async def test_instances_are_listed_by_what_is_asked_for(
     client: httpx.AsyncClient, fleet: Records, params: Params, names: set[str]
@@ -247,7 +247,7 @@ async def test_instances_are_listed_by_what_is_asked_for(
         ({"namespace": "test", "selector": "tier=silver"}, [("vicuna", 1, 1)]),
         ({"namespace": "nowhere"}, []),
     ],
-    ids=str,
+    ids=named,
 )
 async def test_models_are_listed_by_name_with_their_instances(
     client: httpx.AsyncClient, fleet: Records, params: Params, models: list[tuple[str, int, int]]
@@ -289,7 +289,7 @@ async def test_who_has_fallen_silent_is_not_shown_as_healthy(
         ({"exclude": ["test/vicuna-1", "test/vicuna-0", "no/nonsense"]}, {"vicuna-0"}),
         ({"model": "chat", "exclude": "prod/llama-0", "namespace": "prod"}, {"vicuna-0"}),
     ],
-    ids=str,
+    ids=named,
 )
 @pytest.mark.parametrize(
     "how",
@@ -301,7 +301,7 @@ async def test_who_has_fallen_silent_is_not_shown_as_healthy(
         {"policy": "sticky", "key": "k"},
         {"key": "k"},
     ],
-    ids=str,
+    ids=named,
 )
 async def test_select_picks_the_healthy_that_are_asked_for(
     client: httpx.AsyncClient, fleet: Records, how: Params, params: Params, names: set[str]
@@ -362,7 +362,7 @@ async def test_an_unknown_model_is_not_found_and_what_may_be_meant_is_named(
         {"model": "vicuna", "selector": "tier=bronze"},
         {"model": "llama", "namespace": "test"},
     ],
-    ids=str,
+    ids=named,
 )
 async def test_nothing_beyond_the_filter_is_named(
     client: httpx.AsyncClient, fleet: Records, params: Params

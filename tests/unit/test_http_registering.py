@@ -21,7 +21,7 @@ from modelinstance.registry.record import Record
 from modelinstance.registry.registrations import Registered, Registration
 from modelinstance.registry.workers import BeatResult
 from modelinstance.standalone import StandaloneDesk
-from unit.builders import TIMEOUT, live, put, spec
+from unit.builders import TIMEOUT, live, named, put, spec
 from unit.clock import FakeClock
 from unit.wire import by
 
@@ -194,7 +194,7 @@ async def test_who_registers_again_may_say_something_else(
 @pytest.mark.parametrize(
     "fields",
     [{"namespace": "prod"}, {"model": "llama"}, {"host": "10.0.0.6"}, {"port": 8001}],
-    ids=str,
+    ids=named,
 )
 async def test_who_differs_in_namespace_model_host_or_port_is_another(
     client: httpx.AsyncClient, desk: StandaloneDesk, fields: Fields
@@ -212,7 +212,7 @@ async def test_who_differs_in_namespace_model_host_or_port_is_another(
         (["10.0.0.5"], "10.0.0.5"),
         (["localhost"], "localhost"),
     ],
-    ids=str,
+    ids=named,
 )
 async def test_one_host_in_several_spellings_is_one(
     client: httpx.AsyncClient, desk: StandaloneDesk, hosts: list[str], host: str
@@ -613,12 +613,12 @@ async def test_who_registered_before_its_resource_was_written_is_known_by_both_i
     early = record.id
     desk.records.adopt(record, "written", 0.0)
     assert early != record.id
-    for named in (early, record.id):
-        assert await beat(client, incarnation=named) == {
+    for known in (early, record.id):
+        assert await beat(client, incarnation=known) == {
             "incarnation": record.id,
             "result": "accepted",
         }
-        assert await beat_all(client, {"incarnation": named}) == [(record.id, "accepted")]
+        assert await beat_all(client, {"incarnation": known}) == [(record.id, "accepted")]
 
 
 async def test_of_several_beats_each_has_its_own_result(
@@ -628,7 +628,7 @@ async def test_of_several_beats_each_has_its_own_result(
     await ask(client, "DELETE", path_of(gone))
     live(desk.records, clock, TIMEOUT / 2)
     one, two, gone = one["incarnation"], two["incarnation"], gone["incarnation"]
-    items = [{"incarnation": named} for named in (two, UNKNOWN, gone, one)]
+    items = [{"incarnation": known} for known in (two, UNKNOWN, gone, one)]
     assert await beat_all(client, *items) == [
         (two, "accepted"),
         (UNKNOWN, "unknown"),
@@ -640,8 +640,8 @@ async def test_of_several_beats_each_has_its_own_result(
         BeatResult.UNKNOWN: 1,
         BeatResult.DEREGISTERED: 1,
     }
-    for named in (one, two):
-        record = desk.records.identified(named)
+    for known in (one, two):
+        record = desk.records.identified(known)
         assert record is not None
         assert record.last_beat_monotonic == clock.monotonic()
 

@@ -25,7 +25,7 @@ from modelinstance.registry.instance import Rotation
 from modelinstance.registry.record import Record
 from modelinstance.registry.records import Records
 from modelinstance.standalone import StandaloneDesk
-from unit.builders import TIMEOUT, key, live, put
+from unit.builders import TIMEOUT, key, live, named, put
 from unit.clock import FakeClock
 from unit.wire import by
 
@@ -287,7 +287,7 @@ async def test_several_watchers_are_told_the_same(watchers: Watchers, records: R
         ({"selector": "tier=gold", "namespace": "test"}, {"vicuna-1"}),
         ({"model": "chat", "selector": "!tier"}, {"llama-0"}),
     ],
-    ids=str,
+    ids=named,
 )
 async def test_only_what_is_asked_for_is_told(
     watchers: Watchers, records: Records, asked: dict[str, Any], names: set[str]
@@ -318,7 +318,7 @@ async def test_only_what_is_asked_for_is_told(
         ({"selector": "tier=gold"}, {"labels": {"tier": "gold"}}, {"labels": {"tier": "lead"}}),
         ({"selector": "!tier"}, {}, {"labels": {"tier": "lead"}}),
     ],
-    ids=str,
+    ids=named,
 )
 async def test_what_is_asked_for_no_more_is_deleted_and_comes_back(
     watchers: Watchers, records: Records, asked: dict[str, Any], within: Any, beyond: Any
@@ -639,7 +639,7 @@ async def test_the_route_streams_events_to_those_who_do_not_cache(
         ({"model": "vicuna", "selector": "!tier", "namespace": "test"}, {"vicuna-1"}),
         ({"model": "vicuna", "namespace": "nowhere"}, set()),
     ],
-    ids=str,
+    ids=named,
 )
 async def test_the_route_takes_the_filters_of_every_read(
     client: httpx.AsyncClient, records: Records, params: dict[str, str], names: set[str]

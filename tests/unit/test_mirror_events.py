@@ -13,8 +13,11 @@ from modelinstance.registry.errors import NoHealthyInstanceError
 from modelinstance.registry.instance import Address, InstanceSpec, ProbeSpec, Rotation
 from modelinstance.registry.mirror import Mirror
 from modelinstance.registry.observed import ConditionSeen, Observed, Reported
+from modelinstance.registry.podbook import PodBook
+from modelinstance.registry.podspecs import instance_of
 from modelinstance.registry.reasons import Phase, Reason
 from modelinstance.registry.records import Records
+from unit import pods
 from unit.builders import (
     TIMEOUT,
     accept,
@@ -254,6 +257,39 @@ def test_a_beat_that_proves_nothing_gets_its_whole_timeout(
 
 
 # -- after a restart -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "before",
+    [None, reported(Phase.HEALTHY, Reason.POD_READY, address=spec(host="10.0.0.4").address)],
+    ids=["no status", "a status of another address"],
+)
+def test_what_was_made_for_a_pod_waits_until_the_pods_are_seen(
+    records: Records, before: Reported | None
+) -> None:
+    mirror, book = Mirror(records), PodBook(records, ("",))
+    wanted = instance_of(pods.facts())
+    made = replace(
+        observed(
+            "p", spec=wanted.spec, labels=wanted.labels, owner=wanted.pod_uid, reported=before
+        ),
+        pod_digest=wanted.digest,
+    )  # fmt: skip
+    sync(mirror, made, version=5)
+    assert phase_of(mirror, "p") is Phase.STARTING
+    book.end_list("", [pods.facts()])
+    assert phase_of(mirror, "p") is Phase.HEALTHY
+
+
+def test_what_was_made_for_a_pod_is_taken_at_its_word_where_nobody_looks_at_pods(
+    records: Records,
+) -> None:
+    mirror = Mirror(records, follows_pods=False)
+    wanted = instance_of(pods.facts())
+    shown = observed("p", spec=wanted.spec, labels=wanted.labels, owner=wanted.pod_uid)
+    sync(mirror, replace(shown, pod_digest=wanted.digest), version=5)
+    assert phase_of(mirror, "p") is Phase.HEALTHY
+
 
 DRAINING, DISABLED = spec(rotation=Rotation.DRAINING), spec(rotation=Rotation.DISABLED)
 PROBED = replace(spec(), probe=ProbeSpec("/health", 10.0, 1.0, 1, 3))

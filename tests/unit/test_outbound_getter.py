@@ -136,12 +136,17 @@ async def test_a_redirect_is_not_followed(status: int) -> None:
         assert target.connections == 0
 
 
-async def test_a_certificate_that_nobody_vouches_for_will_do(tmp_path: Path) -> None:
+def certified(folder: Path) -> ssl.SSLContext:
+    """Of a server with a certificate of its own."""
     pair = Authority.create("nobody").issue_client("someone else")
-    (tmp_path / "pair.pem").write_bytes(pair.key + pair.certificate)
+    (folder / "pair.pem").write_bytes(pair.key + pair.certificate)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(tmp_path / "pair.pem")
-    async with Server(tls=context) as server:
+    context.load_cert_chain(folder / "pair.pem")
+    return context
+
+
+async def test_a_certificate_that_nobody_vouches_for_will_do(tmp_path: Path) -> None:
+    async with Server(tls=certified(tmp_path)) as server:
         assert await get(server.url, limit=9) == Got(200, b"hello")
 
 
@@ -181,9 +186,28 @@ async def test_an_endless_head_ends(endless: bytes) -> None:
             await writer.drain()
 
     async with Server(answer) as server:
-        with pytest.raises(UnreachableError):
-            await get(server.url, seconds=1)
+        with pytest.raises(UnreachableError, match=r"no answer in HTTP|Message too long"):
+            await get(server.url)
         await asyncio.wait_for(server.gone.wait(), 5)
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_no_more_is_taken_in_than_an_answer_needs(
+    encrypted: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whatever it is made of: interim answers could else come for as long as it waits."""
+    monkeypatch.setattr(module, "HEAD_BYTES", 5000)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 102 Processing\r\n\r\n" * 1000)
+        writer.write(OK)
+        await writer.drain()
+
+    context = certified(tmp_path) if encrypted else None
+    async with Server(answer, tls=context) as server:
+        with pytest.raises(UnreachableError, match="Message too long"):
+            await get(server.url)
+        assert await get(server.url, limit=50_000) == Got(200, b"hello")
 
 
 @pytest.mark.parametrize(

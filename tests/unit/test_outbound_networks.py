@@ -76,6 +76,10 @@ CASES: list[tuple[str, list[str], str | None]] = [
     ("::ffff:10.0.0.5", ["10.0.0.0/8"], None),
     ("::ffff:10.0.0.5", ["::ffff:0:0/96"], None),
     ("::ffff:11.0.0.5", ["10.0.0.0/8"], "would allow it"),
+    # Teredo: 10.0.0.5 is the server alone, and it leads to 203.0.113.1.
+    ("2001:0:a00:5::34ff:8efe", ["10.0.0.0/8"], "in none of the networks"),
+    ("2001:0:a00:5::34ff:8efe", ["10.0.0.0/8", "203.0.113.0/24"], None),
+    ("2001:0:a00:5::34ff:8efe", ["2001::/32"], None),
     ("127.0.0.1", ["10.0.0.0/8"], "--allowed-network=127.0.0.1/32 would allow it"),
     ("127.0.0.1", ["127.0.0.0/8"], None),
     ("127.0.0.1", ["127.0.0.1/32"], None),

@@ -97,6 +97,22 @@ def test_an_older_state_of_a_pod_is_not_taken(records: Records, book: PodBook) -
     assert reason(record) is Reason.POD_READY
 
 
+def test_an_answer_that_comes_after_the_end_does_not_bring_a_pod_back(
+    records: Records, book: PodBook
+) -> None:
+    book.take(facts())
+    record = make(records, facts())
+    book.answered(facts(version=2, ready=False))
+    assert reason(record) is Reason.POD_NOT_READY
+    book.drop(record.key, "uid-p")
+    book.answered(facts(version=3))
+    assert reason(record) is Reason.POD_TERMINATING
+    successor = facts(uid="another", version=9)
+    book.take(successor)
+    book.answered(facts(version=4))
+    assert book.get(record.key) == successor
+
+
 def test_a_restored_cluster_is_believed(records: Records, book: PodBook) -> None:
     book.take(facts(version=50))
     record = make(records, facts())
@@ -141,6 +157,53 @@ def test_who_has_got_an_address_puts_others_out_of_it(records: Records, book: Po
     book.take(replace(old, version=3, address="10.1.0.7", addresses=frozenset({"10.1.0.7"})))
     book.take(replace(old, version=4))
     assert reason(record) is Reason.POD_READY
+
+
+def test_who_is_still_there_is_called_again_when_the_other_has_left(
+    records: Records, book: PodBook
+) -> None:
+    """Of two pods in the network of one node the second crashes, and is deleted."""
+    first, second, third = (facts(name, model=name) for name in ("first", "second", "third"))
+    shown = []
+    for pod in (first, second, third):
+        book.take(pod)
+        shown.append(make(records, pod))
+    assert [record.verdict.ready for record in shown] == [False, False, True]
+    book.take(replace(third, version=2, ended=True))
+    assert [record.verdict.ready for record in shown] == [False, True, False]
+    book.drop(second.key, second.uid)
+    assert [record.verdict.ready for record in shown] == [True, False, False]
+
+
+def test_a_pod_is_at_its_addresses_of_both_families(records: Records, book: PodBook) -> None:
+    pod = facts(addresses=frozenset({"10.1.0.1", "fd00::1"}))
+    book.take(pod)
+    made = make(records, pod)
+    agents = records.put(
+        key("agent"), "u", spec(model_name="x", host="fd00::1"), created=0.0, owner=pod.uid
+    )
+    records.beat(agents)
+    before = records.revision
+    records.beat(agents)
+    assert made.verdict.ready
+    assert records.revision == before, "a beat that says nothing new is not told to anybody"
+
+
+def test_who_is_said_to_be_elsewhere_puts_nobody_out(records: Records, book: PodBook) -> None:
+    """An agent names an address that is not its pod's."""
+    pod, other = facts("pod"), facts("other", ip="10.1.0.9", model="other")
+    book.take(pod)
+    book.take(other)
+    shown = [make(records, pod), make(records, other)]
+    agents = records.put(
+        key("agent"), "u", spec(model_name="x", host="10.1.0.9"), created=0.0, owner=pod.uid
+    )
+    told: list[Record] = []
+    records.on_verdict(told.append)
+    records.beat(agents)
+    assert reason(agents) is Reason.POD_REPLACED
+    assert all(record.verdict.ready for record in shown)
+    assert not [record for record in told if record is not agents]
 
 
 def test_a_pod_that_moved_is_at_its_old_address_no_more(records: Records, book: PodBook) -> None:

@@ -36,6 +36,8 @@ async def places(urls: Iterable[str], notices: Notices) -> dict[str, list[Place]
             notices.tell(subject, "its host name was not resolved in time; it is tried again")
         except OSError as error:
             notices.tell(subject, f"its host name is not resolved: {error.strerror or error}")
+        except UnicodeError:  # of Python's own encoding of names: a label is empty or too long
+            notices.tell(subject, "its host name is none")
         else:
             notices.settle(subject, f"resolved to {', '.join(addresses)}")
             found[url] = [Place(url, address) for address in addresses]

@@ -33,7 +33,8 @@ class Link:
     It registers when it is not known there and the engine is well, beats, and registers again when
     the names have changed or the registry knows it no more. When something is refused or not
     answered it waits for a random share of a time that doubles, so that those who wait for the
-    same registry do not all come at once; it never gives up. ``period`` is in seconds.
+    same registry do not all come at once; it never gives up. ``period`` is in seconds, and so is
+    ``silence``: how long nothing may be told while it is not sure that the engine fails.
 
     All requests are made by `run`, one after another.
     """
@@ -44,6 +45,7 @@ class Link:
         describe: Describe,
         *,
         period: float,
+        silence: float,
         random: Random,
         now: Callable[[], float],
         notices: Notices,
@@ -51,6 +53,7 @@ class Link:
         self._client = client
         self._describe = describe
         self._period = period
+        self._silence = silence
         self._random = random
         self._now = now
         self._notices = notices
@@ -145,18 +148,24 @@ class Link:
         wanted = self._describe(word.served)
         if self._known is not None and self._as is not None and self._as.model != wanted.model:
             await self._goodbye(self._known)
-        if self._known is not None and (word.failure or self._drains or wanted == self._as):
+        if self._known is not None:
             try:
-                await self._beat(word, self._known)
+                if await self._only_beats(word, wanted, self._known):
+                    await self._beat(word, self._known)
+                    return
             except RegistryUnavailableError as error:
                 if error.status not in GONE:
                     raise
                 logger.info("%s: it knows this worker no more", self._subject)
                 self._known = self._as = None
-            else:
-                return
         if not word.failure and not self._drains:
             await self._register(word, wanted)
+
+    async def _only_beats(self, word: Word, wanted: Registration, known: Registered) -> bool:
+        """Whether there is nothing to register, or not now: it would take back another's drain."""
+        if word.failure or self._drains or wanted == self._as:
+            return True
+        return await self._client.is_draining(known)
 
     async def _register(self, word: Word, wanted: Registration) -> None:
         known = await self._client.register(wanted, word.load)
@@ -172,6 +181,12 @@ class Link:
                 subject,
                 f"it is {known.heartbeat_timeout:g} s, too short for --period={self._period:g}: "
                 f"one lost heartbeat makes this instance Unhealthy",
+            )
+        elif known.heartbeat_timeout < self._silence:
+            self._notices.tell(
+                subject,
+                f"it is {known.heartbeat_timeout:g} s, but it may take {self._silence:g} s to be "
+                f"sure that the engine fails: until then the instance would be HeartbeatExpired",
             )
         else:
             self._notices.forget(subject)

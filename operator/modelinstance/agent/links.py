@@ -26,7 +26,8 @@ class Links:
     """Keeps a link to every address of the registries' URLs.
 
     An address that the name has no more is given up when it does not answer either: a replica that
-    is unready for a moment goes on being told. ``timeout`` is in seconds, for a request.
+    is unready for a moment goes on being told. ``timeout`` is in seconds, for a request; for
+    ``period`` and ``silence`` see `Link`.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Links:
         describe: Describe,
         *,
         period: float,
+        silence: float,
         timeout: float,
         token_file: Path | None,
         random: Random,
@@ -43,6 +45,7 @@ class Links:
         self._urls = urls
         self._describe = describe
         self._period = period
+        self._silence = silence
         self._timeout = timeout
         self._token_file = token_file
         self._random = random
@@ -107,6 +110,7 @@ class Links:
             WorkerClient(connection),
             self._describe,
             period=self._period,
+            silence=self._silence,
             random=self._random,
             now=time.monotonic,
             notices=self._notices,

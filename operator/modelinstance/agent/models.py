@@ -10,7 +10,8 @@ from typing import Any
 MAX_ALIASES = 16
 MAX_NAME = 253
 """What a registry takes."""
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+"""Also halves of characters, which JSON may hold."""
 
 
 class UnreadableModelsError(Exception):

@@ -41,6 +41,7 @@ class Agent:
             settings.registries,
             self._describe,
             period=settings.period,
+            silence=settings.silence,
             timeout=settings.timeout,
             token_file=settings.token_file,
             random=self._random,

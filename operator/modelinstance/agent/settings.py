@@ -9,6 +9,8 @@ from pathlib import Path
 from modelinstance.client.workers import Pod
 
 VERSION_PREFIX = "/v1"
+JITTER = 0.2
+"""By which share what is done again and again is earlier or later at random."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +57,10 @@ class AgentSettings:
     drain_seconds: float = 5.0
     token_file: Path | None = None
     engine_token_file: Path | None = None
+
+    @property
+    def silence(self) -> float:
+        """How long nothing may be said of an engine that fails, until that is sure."""
+        slowest = self.completion_timeout if self.completion_interval else 0.0
+        period = self.period * (1 + JITTER)
+        return period + self.failure_threshold * (max(slowest, self.timeout) + period)

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from random import Random
 
 from modelinstance.agent.models import Served
+from modelinstance.agent.settings import JITTER
 from modelinstance.agent.streak import Streak
 from modelinstance.client.workers import Load
-
-JITTER = 0.2
-"""By which share what is done again and again is earlier or later at random."""
 
 
 def jittered(seconds: float, random: Random) -> float:

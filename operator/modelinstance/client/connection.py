@@ -17,7 +17,7 @@ from yarl import URL
 from modelinstance.client.errors import RegistryUnavailableError
 
 TIMEOUT_SECONDS = 5.0
-MAX_ANSWER_BYTES = 64 * 2**20
+MAX_ANSWER_BYTES = 2**20
 """An answer that is longer is no answer of a registry."""
 MAX_WHY = 1000
 """How many characters of an explanation are passed on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import random
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing
@@ -74,12 +75,12 @@ class Instance:
                 host=_text(data["host"]),
                 port=int(data["port"]),
                 address=_text(data["address"]),
-                weight=float(data["weight"]),
+                weight=_finite(data["weight"]),
                 healthy=data["healthy"] is True,
                 phase=_text(data["phase"]),
                 reason=_text(data["reason"]),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"an event holds no instance: {error!r}") from error
 
 
@@ -92,9 +93,26 @@ def _key(data: Any) -> str:
 
 
 def _text(value: Any) -> str:
+    """The value, if it can be written out as well: JSON may hold halves of characters."""
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is no string")
+    value.encode()
     return value
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"an event holds the number {number}")
+    return number
+
+
+def _json(data: bytes) -> Any:
+    """The JSON value of an event's data. Raises `ValueError` for what is none."""
+    try:
+        return json.loads(data)
+    except RecursionError as error:
+        raise ValueError("an event is nested too deeply") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,11 +236,11 @@ async def _snapshots(response: aiohttp.ClientResponse) -> AsyncGenerator[Snapsho
             if kind == "SYNCED":
                 synced = fresh = True
             elif kind in {"ADDED", "MODIFIED"}:
-                instance = Instance.parse(json.loads(data))
+                instance = Instance.parse(_json(data))
                 known[instance.key] = instance
                 changed = True
             elif kind == "DELETED":
-                known.pop(_key(json.loads(data)), None)
+                known.pop(_key(_json(data)), None)
                 changed = True
         if fresh or (synced and changed):
             yield Snapshot(MappingProxyType(dict(known)), fresh)

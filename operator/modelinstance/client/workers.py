@@ -163,6 +163,15 @@ class WorkerClient:
         """
         await self._about("POST", known, "/drain")
 
+    async def is_draining(self, known: Registered) -> bool:
+        """Whether it gets no new requests by somebody's wish: to register would take a drain back.
+
+        The error's status is 404 where it is not known.
+        """
+        path = f"{INSTANCES}/{known.namespace}/{known.name}"
+        answer = await self.connection.request("GET", path)
+        return self._fields(f"GET {path}", answer).text("phase") == "Draining"
+
     async def deregister(self, known: Registered) -> None:
         """Say goodbye: it is not picked any more, and no late heartbeat revives it.
 
@@ -206,7 +215,10 @@ class _Fields:
         value = self._body.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float):
             self._refuse(name)
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            self._refuse(name)
 
     def _refuse(self, name: str) -> NoReturn:
         raise RegistryUnavailableError(

@@ -18,7 +18,7 @@ from kubernetes_asyncio import client
 from modelinstance import api
 from modelinstance.cluster import FIELD_MANAGER
 from modelinstance.cluster.access import Access, AccessError
-from modelinstance.cluster.translate import RawObject, registry_body
+from modelinstance.cluster.translate import RawObject, key_of, registry_body
 from modelinstance.registry.instance import InstanceKey
 
 PAGE_SIZE = 500
@@ -182,13 +182,17 @@ class ClusterClient:
 
     async def get(self, key: InstanceKey) -> RawObject:
         """One ModelInstance."""
-        return await self._call(
-            f"GET ModelInstance {key}",
-            "get",
-            api.MODEL_INSTANCES,
-            key.namespace,
-            name=key.name,
-            timeout=WRITE_TIMEOUT_SECONDS,
+        what = f"GET ModelInstance {key}"
+        return object_in(
+            what,
+            await self._call(
+                what,
+                "get",
+                api.MODEL_INSTANCES,
+                key.namespace,
+                name=key.name,
+                timeout=WRITE_TIMEOUT_SECONDS,
+            ),
         )
 
     async def apply(self, body: RawObject, field_manager: str) -> RawObject:
@@ -222,9 +226,7 @@ class ClusterClient:
             ),
             WRITE_TIMEOUT_SECONDS,
         )
-        if not isinstance(answer, dict) or "metadata" not in answer:
-            raise ClusterError(what, NO_API_SERVER)
-        return answer
+        return object_in(what, answer)
 
     async def delete(self, key: InstanceKey, uid: str, version: int) -> None:
         """Delete a ModelInstance, on the condition that it is still that one, at that version."""
@@ -308,7 +310,8 @@ class ClusterClient:
         except client.ApiException as error:
             answer = _answer(error)
             why = f"HTTP {error.status}: {answer.get('message') or error.reason}"
-            details = answer.get("details") or {}
+            details = answer.get("details")
+            details = details if isinstance(details, dict) else {}
             raise ClusterError(
                 what,
                 why,
@@ -341,6 +344,16 @@ class ClusterClient:
         return methods[verb]
 
 
+def object_in(what: str, answer: Any) -> RawObject:
+    """An answer that is an object with a name. Raises `ClusterError` if it is none."""
+    try:
+        key_of(answer)
+    except (LookupError, TypeError) as error:
+        raise ClusterError(what, NO_API_SERVER) from error
+    found: RawObject = answer
+    return found
+
+
 def _wait(error: client.ApiException) -> float:
     """The seconds of a Retry-After header, which the API server sends with 429."""
     try:
@@ -360,4 +373,9 @@ def _answer(error: client.ApiException) -> Mapping[str, Any]:
 
 def _fields(details: Mapping[str, Any]) -> tuple[str, ...]:
     """The fields that a Status object finds fault with."""
-    return tuple(str(cause.get("field", "")) for cause in details.get("causes") or ())
+    causes = details.get("causes")
+    return tuple(
+        str(cause.get("field", ""))
+        for cause in (causes if isinstance(causes, list) else ())
+        if isinstance(cause, dict)
+    )

@@ -20,6 +20,7 @@ from modelinstance.cluster.client import (
     WRITE_TIMEOUT_SECONDS,
     ClusterClient,
     ClusterError,
+    object_in,
 )
 from modelinstance.cluster.podfacts import gate_body, warning_body
 from modelinstance.cluster.translate import RawObject, observe, pod_instance_body
@@ -40,21 +41,22 @@ ERROR = "ERROR"
 class PodClient(ClusterClient):
     """Requests on labelled pods, over connections of its own. Each call raises `ClusterError`."""
 
-    async def list_pods(self, namespace: str) -> tuple[list[RawObject], str]:
+    async def list_pods(self, namespace: str) -> tuple[list[RawObject], int]:
         """The labelled pods of a namespace, or of all if it is empty, and their resourceVersion."""
+        what = "LIST pods"
         pods: list[RawObject] = []
         token = ""
         while True:
             options = [("limit", str(PAGE_SIZE)), *([("continue", token)] if token else ())]
             page = await self._request(
-                "LIST pods", "GET", _path(namespace), options, timeout=LIST_TIMEOUT_SECONDS
+                what, "GET", _path(namespace), options, timeout=LIST_TIMEOUT_SECONDS
             )
             try:
-                pods += page["items"]
-                version: str = page["metadata"]["resourceVersion"]
+                pods += [object_in(what, pod) for pod in page["items"]]
+                version = int(page["metadata"]["resourceVersion"])
                 token = page["metadata"].get("continue") or ""
-            except (LookupError, TypeError) as error:
-                raise ClusterError("LIST pods", NO_API_SERVER) from error
+            except (LookupError, TypeError, ValueError) as error:
+                raise ClusterError(what, NO_API_SERVER) from error
             if not token:
                 return pods, version
 
@@ -97,14 +99,16 @@ class PodClient(ClusterClient):
     async def set_gate(self, facts: PodFacts, gate: Gate) -> RawObject:
         """Set our gate in a pod's status, if it is still that pod; returns it as it is then."""
         with _uid_is_a_condition():
-            return await self._request(
-                f"patch status of Pod {facts.key}",
+            what = f"patch status of Pod {facts.key}"
+            answer = await self._request(
+                what,
                 "PATCH",
                 f"{_path(facts.key.namespace)}/{facts.key.name}/status",
                 [("fieldManager", MANAGER)],
                 body=gate_body(facts, gate),
                 content_type=STRATEGIC_MERGE,
             )
+            return object_in(what, answer)
 
     async def warn(self, facts: PodFacts, reason: str, message: str) -> None:
         """Make a Warning event on a pod, unless there is that very one."""

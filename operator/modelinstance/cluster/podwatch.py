@@ -111,9 +111,9 @@ class PodFollower:
         floor = self._desk.pods_list_began()
         found, version = await self._client.list_pods(self._scope)
         pods = [facts for raw in found if (facts := self._read(raw)) is not None]
-        self._desk.pods_listed(self._scope, pods, int(version), floor)
+        self._desk.pods_listed(self._scope, pods, version, floor)
         self._heal()
-        self._version = version
+        self._version = str(version)
 
     async def _watch(self, seconds: float) -> None:
         async for kind, raw in self._client.watch_pods(self._scope, self._version, seconds):

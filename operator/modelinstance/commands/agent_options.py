@@ -12,6 +12,7 @@ import click
 from yarl import URL
 
 from modelinstance.agent.models import is_name
+from modelinstance.commands.options import is_host, shown
 
 F = TypeVar("F", bound=Callable[..., Any] | click.Command)
 
@@ -58,15 +59,15 @@ class Registry(click.ParamType[str]):
         """The URL. Fails with what to write instead."""
         try:
             url = URL(value)
-            plain = url.scheme in {"http", "https"} and bool(url.host) and url.port is not None
+            plain = url.scheme in {"http", "https"} and is_host(url.host) and bool(url.port)
             plain = plain and url.user is None and url.password is None
             plain = plain and not url.query_string and not url.fragment
         except ValueError:
             plain = False
         if not plain:
             self.fail(
-                f"{value!r} is not the URL of a registry: write http or https, a host and perhaps "
-                f"a port, for example http://modelinstance.modelinstance-system.svc",
+                f"{shown(value)} is not the URL of a registry: write http or https, a host and "
+                f"perhaps a port, for example http://modelinstance.modelinstance-system.svc",
                 param,
                 ctx,
             )

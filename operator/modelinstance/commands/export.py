@@ -67,7 +67,7 @@ def export(
 ) -> None:
     """Keep a file equal to what the registry selects, in the form that a router reads."""
     set_up_logging(log_level)
-    render = _render(form, model, base)
+    render = _render(form, model, base, path)
 
     async def work() -> None:
         async with Connection(registry, token_file=token_file) as connection:
@@ -82,10 +82,14 @@ def export(
         raise click.ClickException(f"--watch={path}: {group.exceptions[0]}") from group
 
 
-def _render(form: str, model: str | None, base: Path | None) -> Render:
+def _render(form: str, model: str | None, base: Path | None, path: Path) -> Render:
     """The format that the flags ask for. Raises `click.ClickException` for what does not fit."""
     if base is not None and form not in {LITELLM, VLLM_ROUTER}:
         raise click.UsageError(f"--base={base}: a file of --format={form} has no other settings")
+    if base is not None and base.resolve() == path.resolve():
+        raise click.UsageError(
+            f"--base={base} is the file of --watch, which is replaced: name another file"
+        )
     if form == ENVOY_FILE:
         if model is None:
             raise click.UsageError(

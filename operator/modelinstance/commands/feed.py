@@ -11,7 +11,7 @@ import click
 from modelinstance.client.connection import Connection
 from modelinstance.client.following import Follower
 from modelinstance.commands.following import BaseUrl, following, run_until_told
-from modelinstance.commands.options import Seconds, set_up_logging
+from modelinstance.commands.options import Seconds, set_up_logging, shown
 from modelinstance.feed.feeding import Manner
 from modelinstance.feed.feeding import feed as keep
 from modelinstance.feed.routers import Router
@@ -38,8 +38,8 @@ class RouterAddress(click.ParamType[tuple[str, str]]):
         kind, equals, url = str(value).partition("=")
         if not equals or kind not in KINDS:
             self.fail(
-                f"{value!r} names no kind of router: write {' or '.join(KINDS)}, '=' and its URL, "
-                f"for example sglang=http://127.0.0.1:30000",
+                f"{shown(value)} names no kind of router: write {' or '.join(KINDS)}, '=' and its "
+                f"URL, for example sglang=http://127.0.0.1:30000",
                 param,
                 ctx,
             )

@@ -12,7 +12,13 @@ from urllib.parse import urlsplit
 import click
 
 from modelinstance.client.errors import RegistryUnavailableError
-from modelinstance.commands.options import Namespace, Seconds, log_level_option
+from modelinstance.commands.options import (
+    Namespace,
+    Seconds,
+    is_host,
+    log_level_option,
+    shown,
+)
 
 DEFAULT_HOLD_SECONDS = 30
 C = TypeVar("C", bound=Callable[..., None])
@@ -27,20 +33,24 @@ class BaseUrl(click.ParamType[str]):
         """The URL. Fails with what to write instead; what may be a password is not repeated."""
         try:
             parts = urlsplit(value)
-            good = parts.scheme in {"http", "https"} and parts.hostname and (parts.port or True)
+            good = parts.scheme in {"http", "https"} and is_host(parts.hostname) and parts.port != 0
         except ValueError:
             good = False
         if not good:
             self.fail(
-                f"{value!r} is not the base URL of a server: write http://HOST:PORT", param, ctx
-            )
+                f"{shown(value)} is not the base URL of a server: write http://HOST:PORT",
+                param, ctx,
+            )  # fmt: skip
         if "@" in parts.netloc:
             self.fail(
                 f"the URL for {parts.hostname} names a user: put a bearer token into a file",
                 param, ctx,
             )  # fmt: skip
         if parts.query or parts.fragment:
-            self.fail(f"{value!r} has a query or a fragment: write it without", param, ctx)
+            self.fail(
+                f"the URL for {parts.hostname} has a query or a fragment: write it without",
+                param, ctx,
+            )  # fmt: skip
         return str(value).rstrip("/")
 
 

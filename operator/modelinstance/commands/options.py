@@ -12,6 +12,18 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 NAMESPACE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 """A label of a DNS name (RFC 1123)."""
+HOST = re.compile(r"[\w-]{1,63}(?:\.[\w-]{1,63})*\.?|[0-9a-fA-F]*:[0-9a-fA-F:.]*(?:%[\w.-]+)?")
+"""What may be resolved: a name, not necessarily of DNS alone, or an IP address."""
+
+
+def is_host(host: str | None) -> bool:
+    """Whether a host of a URL may be one at all."""
+    return host is not None and bool(HOST.fullmatch(host))
+
+
+def shown(url: str) -> str:
+    """A wrong URL in an error; not where it may hold a password or a token."""
+    return "the value (not shown, it may hold a secret)" if {"@", "?"} & {*url} else repr(url)
 
 
 class Seconds(click.ParamType[float]):

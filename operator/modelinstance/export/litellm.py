@@ -13,6 +13,9 @@ from modelinstance.export.rendering import BaseError, Rendering, by_name, mappin
 MODELS = "model_list"
 API_KEY = "none"
 """The OpenAI client wants a key; the engines here ask for none."""
+VARIABLE, WILDCARD = "os.environ/", "*"
+"""What LiteLLM does not take as it stands: it puts in the value of a variable of its environment,
+which may be secret and is listed then, or takes the name for a pattern of other names."""
 
 
 class LiteLLM:
@@ -30,9 +33,15 @@ class LiteLLM:
 
     def __call__(self, instances: Iterable[Instance]) -> Rendering:
         """The file."""
-        entries = [_entry(name, instance) for name, instance in by_name(instances)]
+        left_out: dict[str, str] = {}
+        entries = []
+        for name, instance in by_name(instances):
+            if name.startswith(VARIABLE) or WILDCARD in name:
+                left_out[instance.key] = f"LiteLLM reads something else in a name like {name}"
+            else:
+                entries.append(_entry(name, instance))
         config = {**self._base, MODELS: [*self._models, *entries]}
-        return Rendering(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        return Rendering(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), left_out)
 
 
 def _entry(name: str, instance: Instance) -> dict[str, Any]:

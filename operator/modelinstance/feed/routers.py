@@ -90,7 +90,7 @@ class RouterConnection:
                         raise RouterError(f"{what}: the answer is too long")
         except TimeoutError as error:
             raise RouterError(f"{what}: no answer within {TIMEOUT_SECONDS:g} s") from error
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # also an odd token or name
             raise RouterError(f"{what}: {str(error) or type(error).__name__}") from error
         if response.status >= 300 and response.status not in passes:
             said = raw[:200].decode(errors="replace")
@@ -114,5 +114,5 @@ def parsed(what: str, raw: bytes) -> Any:
     """The JSON value of a router's answer. Raises `RouterError`."""
     try:
         return json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RouterError(f"{what}: the answer is no JSON; is it the right kind?") from error

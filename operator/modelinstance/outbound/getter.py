@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import ssl
@@ -23,6 +24,8 @@ STEPS = 10
 """In how many parts a time limit runs out."""
 STALL_SECONDS = 1.0
 """A process that looks at its clock so much later than it wanted to was stopped."""
+HEAD_BYTES = 2**16
+"""How much may come beside the body that is read: the head, TLS, any number of interim answers."""
 HEADERS = {"User-Agent": "modelinstance-operator", "Accept-Encoding": "identity"}
 
 ResultT = TypeVar("ResultT")
@@ -114,7 +117,7 @@ class Getter:
         try:
             async with (
                 aiohttp.ClientSession(
-                    connector=_connector(allowed),
+                    connector=_connector(allowed, HEAD_BYTES + 2 * limit),
                     cookie_jar=aiohttp.DummyCookieJar(),
                     auto_decompress=False,
                     timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None),
@@ -151,14 +154,43 @@ class _Known(AbstractResolver):
         """Nothing is open."""
 
 
-def _connector(allowed: Sequence[Address]) -> aiohttp.TCPConnector:
-    """What connects to these addresses and to no others."""
+class _Bounded(socket.socket):
+    """A socket that takes in so many bytes and no more, whatever they are.
+
+    HTTP allows for any number of interim answers (1xx) before one: a server that sends nothing
+    else would keep the event loop busy for as long as it is waited for.
+    """
+
+    left = 0
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        """See `socket.socket`. Raises `OSError` as well when there was enough."""
+        data = super().recv(min(size, self._allowance()), flags)
+        self.left -= len(data)
+        return data
+
+    def recv_into(self, buffer: Any, size: int = 0, flags: int = 0) -> int:
+        """Likewise."""
+        count = super().recv_into(buffer, min(size or len(buffer), self._allowance()), flags)
+        self.left -= count
+        return count
+
+    def _allowance(self) -> int:
+        if self.left <= 0:
+            raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
+        return self.left
+
+
+def _connector(allowed: Sequence[Address], most: int) -> aiohttp.TCPConnector:
+    """What connects to these addresses and to no others, and takes in so many bytes at most."""
 
     def make(info: aiohttp.AddrInfoType) -> socket.socket:
         # aiohttp asks no resolver for what it takes for an IP address: here all ways meet.
         if ip_address(info[4][0]) not in allowed:
             raise ForbiddenAddressError(f"{info[4][0]} is not the address that was allowed")
-        return socket.socket(info[0], info[1], info[2])
+        bounded = _Bounded(info[0], info[1], info[2])
+        bounded.left = most
+        return bounded
 
     return aiohttp.TCPConnector(
         resolver=_Known(allowed),

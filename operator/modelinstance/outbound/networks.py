@@ -76,11 +76,16 @@ class Networks:
         for one in meant:
             if (what := _within(one, CLOSED)) is not None and not self._opens(one, what[0]):
                 return f"{address} is {what[1]}; {_would_allow(one)}"
-        if self.named and not any(one in network for one in meant for network in self.named):
+        if self.named and not self._names(meant):
             return (
                 f"{address} is in none of the networks that {FLAG} names; {_would_allow(meant[0])}"
             )
         return None
+
+    def _names(self, meant: tuple[Address, ...]) -> bool:
+        """Whether networks were named that hold an address, or all that it embeds."""
+        itself, *embedded = (any(one in network for network in self.named) for one in meant)
+        return itself or (bool(embedded) and all(embedded))
 
     def _opens(self, address: Address, closed: Network) -> bool:
         """Whether a network was named that holds an address and lies wholly inside of another."""

@@ -17,26 +17,32 @@ BATCH = 10
 MAX_WAITING = 1000
 """How many wait to be written; the oldest are given up, and stand in the log."""
 
+MAX_SAID = 20
+"""How many things that were said of a pod are known; an API server's refusals may all differ."""
+
 Complaint = tuple[PodFacts, str, str]
 """About which pod, the reason in one word, and the message."""
 
 
 class Complaints:
-    """Says each thing once of each pod. ``writes`` counts the events by what came of them."""
+    """Says each thing of each pod, and not again soon.
+
+    ``writes`` counts the events by what came of them.
+    """
 
     def __init__(self, client: PodClient, writes: Counter[tuple[str, str]]) -> None:
         self._client = client
         self._writes = writes
-        self._said: dict[str, set[tuple[str, str]]] = {}
+        self._said: dict[str, deque[tuple[str, str]]] = {}
         self._waiting: deque[Complaint] = deque(maxlen=MAX_WAITING)
         self._refused = False
 
     def say(self, facts: PodFacts, reason: str, message: str) -> None:
         """Say something of a pod, unless it was said."""
-        said = self._said.setdefault(facts.uid, set())
+        said = self._said.setdefault(facts.uid, deque(maxlen=MAX_SAID))
         if (reason, message) in said:
             return
-        said.add((reason, message))
+        said.append((reason, message))
         logger.warning("pod %s: %s: %s", facts.key, reason, message)
         self._waiting.append((facts, reason, message))
 

@@ -12,6 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 
+from modelinstance import api
 from modelinstance.cluster.client import CONFLICT, FORBIDDEN, NOT_FOUND, ClusterError
 from modelinstance.cluster.podfacts import facts_of
 from modelinstance.cluster.pods import PodClient
@@ -77,7 +78,8 @@ class Gates:
         try:
             shown = facts_of(await self._client.set_gate(facts, gate))
             self._complaint = ""
-            self._book.take(shown)
+            if api.MODEL_LABEL in shown.labels:
+                self._book.answered(shown)
             if shown.gate != gate:
                 result = "conflict"
         except ClusterError as error:

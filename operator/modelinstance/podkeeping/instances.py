@@ -122,6 +122,8 @@ class Instances:
                     f"{api.MODEL_LABEL} off the pod",
                 )  # fmt: skip
             if step in {Step.NOTHING, Step.NAME_TAKEN}:
+                if step is Step.NOTHING and pod is not None and wanted is not None and wanted.named:
+                    self._book.name(pod)  # not earlier: it had the names of the label
                 self._outbox.discard(key)
             else:
                 yield _Act(key, step, wanted, found)
@@ -195,8 +197,9 @@ class Instances:
         else:
             observed, ours = await self._writer.create(act.wanted)
         self._mirror.answered(observed)
-        if not ours or observed.pod_digest != act.wanted.digest:
-            return "conflict"
+        shown = (observed.owner, observed.pod_digest)
+        if not ours or shown != (act.wanted.pod_uid, act.wanted.digest):
+            return "conflict"  # or whoever changes what we write would be written to without end
         logger.info("wrote ModelInstance %s for its pod", act.key)
         return "written"
 

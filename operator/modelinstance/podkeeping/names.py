@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from modelinstance.outbound.getter import ForbiddenAddressError, Getter, Got, UnreachableError
 from modelinstance.registry.podbook import PodBook
@@ -18,6 +18,7 @@ from modelinstance.registry.podspecs import (
     instance_of,
     is_name,
 )
+from modelinstance.registry.timeline import Expiring, Timeline
 
 logger = logging.getLogger(__name__)
 
@@ -26,24 +27,33 @@ RETRY_SECONDS = 5.0
 TIMEOUT_SECONDS = 5.0
 MAX_BYTES = 1 << 20
 AT_ONCE = 8
+NOT_WRITTEN = "they have yet to be written into its resource"
 
 
 class NamesError(Exception):
     """An engine did not say its names; the message says what came instead."""
 
 
-@dataclass(slots=True)
-class _Asked:
-    """When an engine is to be asked next, in seconds of the loop, and at which URL it was."""
+class _Asked(Expiring):
+    """The engine of a pod: its deadline is when it is to be asked, in seconds of the loop.
 
-    due: float = 0.0
-    url: str = ""
+    ``due`` is when it would be if its pod were ready, ``url`` where it was asked last.
+    """
+
+    __slots__ = ("due", "uid", "url")
+
+    def __init__(self, uid: str) -> None:
+        super().__init__()
+        self.uid = uid
+        self.due = 0.0
+        self.url = ""
 
 
 class NameReader:
     """The names of the engines in pods with ``discover-names``.
 
-    ``changed`` is called with each pod whose engine has just said others than before.
+    ``changed`` is called with each pod whose engine has just said others than before. What it costs
+    grows with the engines that are due, not with all.
     """
 
     def __init__(self, getter: Getter, book: PodBook, changed: Callable[[PodFacts], None]) -> None:
@@ -52,7 +62,7 @@ class NameReader:
         self._changed = changed
         self._names: dict[str, Names] = {}
         self._asked: dict[str, _Asked] = {}
-        self._discovering: set[str] = set()
+        self._timeline: Timeline[_Asked] = Timeline()
 
     def get(self, uid: str) -> Names | None:
         """The names of a pod's engine, if it has said them."""
@@ -60,14 +70,21 @@ class NameReader:
 
     def look(self, facts: PodFacts) -> None:
         """A pod may have changed."""
-        if facts.settings.get(DISCOVER) == "true":
-            self._discovering.add(facts.uid)
-        else:
-            self._discovering.discard(facts.uid)
+        if facts.settings.get(DISCOVER) != "true":
+            self._ask_no_more(facts.uid)
+            return
+        asked = self._asked.setdefault(facts.uid, _Asked(facts.uid))
+        url = _url(facts)
+        if url is None:
+            asked.cancel_deadline()
+        elif url != asked.url:
+            self._timeline.schedule(asked, 0.0)
+        elif asked.deadline is None:
+            self._timeline.schedule(asked, asked.due)
 
     def waits_for(self, facts: PodFacts) -> bool:
         """Whether a pod's engine has yet to say its names."""
-        return facts.uid in self._discovering and facts.uid not in self._names
+        return facts.uid in self._asked and facts.uid not in self._names
 
     def remember(self, facts: PodFacts, names: Names) -> None:
         """The names that an engine said to an earlier process."""
@@ -77,42 +94,48 @@ class NameReader:
     def forget(self, uid: str) -> None:
         """A pod is gone."""
         self._names.pop(uid, None)
-        self._asked.pop(uid, None)
-        self._discovering.discard(uid)
+        self._ask_no_more(uid)
+
+    def _ask_no_more(self, uid: str) -> None:
+        asked = self._asked.pop(uid, None)
+        if asked is not None:
+            asked.cancel_deadline()
 
     async def read(self) -> bool:
         """Ask a few that are due; returns whether there were any, and all answered."""
-        now = asyncio.get_running_loop().time()
-        batch: list[tuple[PodFacts, str]] = []
-        for facts in filter(None, map(self._book.of, self._discovering)):
-            url = _url(facts) if facts.ready and not facts.terminating and not facts.ended else None
-            asked = self._asked.setdefault(facts.uid, _Asked())
-            if url is not None and (asked.due <= now or asked.url != url):
-                batch.append((facts, url))
-                if len(batch) == AT_ONCE:
-                    break
-        done = await asyncio.gather(*(self._ask(*each) for each in batch))
+        self._timeline.now = asyncio.get_running_loop().time()
+        batch = list(itertools.islice(self._timeline.pop_due(), AT_ONCE))
+        done = await asyncio.gather(*map(self._ask, batch))
         return bool(batch) and all(done)
 
-    async def _ask(self, facts: PodFacts, url: str) -> bool:
-        asked = self._asked.setdefault(facts.uid, _Asked())
+    async def _ask(self, asked: _Asked) -> bool:
+        facts = self._book.of(asked.uid)
+        url = None if facts is None else _url(facts)
+        if facts is None or url is None:
+            return True
         asked.url = url
+        self._ask_again(asked, INTERVAL_SECONDS)
         try:
             names = names_in(await self._get(url))
         except NamesError as error:
-            asked.due = asyncio.get_running_loop().time() + RETRY_SECONDS
-            if self._book.of(facts.uid) is not None:
+            if self._counts(asked, url):
                 logger.info("pod %s: %s: %s", facts.key, url, error)
+                self._ask_again(asked, RETRY_SECONDS)
                 self._book.name(facts, f"{url}: {error}")
             return False
-        asked.due = asyncio.get_running_loop().time() + INTERVAL_SECONDS
-        if self._book.of(facts.uid) is None:
-            self.forget(facts.uid)
-        elif self._names.get(facts.uid) != names:
-            self._names[facts.uid] = names
+        if self._counts(asked, url) and self._names.get(asked.uid) != names:
+            self._names[asked.uid] = names
+            self._book.name(facts, NOT_WRITTEN)
             self._changed(facts)
-        self._book.name(facts)
         return True
+
+    def _counts(self, asked: _Asked, url: str) -> bool:
+        """Whether it still matters what came of asking there."""
+        return self._asked.get(asked.uid) is asked and asked.url == url
+
+    def _ask_again(self, asked: _Asked, seconds: float) -> None:
+        asked.due = asyncio.get_running_loop().time() + seconds
+        self._timeline.schedule(asked, asked.due)
 
     async def _get(self, url: str) -> Got:
         try:
@@ -122,10 +145,10 @@ class NameReader:
 
 
 def _url(facts: PodFacts) -> str | None:
-    """Where an engine tells of its models; ``None`` if its annotations are wrong."""
+    """Where an engine tells of its models; ``None`` if it cannot be asked, or not be found."""
+    if not facts.ready or facts.terminating or facts.ended or not facts.address:
+        return None
     try:
-        if not facts.address:
-            return None
         url = instance_of(facts).spec.url
     except SettingError:
         return None

@@ -1,13 +1,14 @@
 """Which records belong to which pod, and where they say that it is.
 
-A pod has one address at a time, and an address and port belong to one pod at a time. So when a pod
-is heard at an address, what other pods' records say of that address, and what its own records say
-of others, is of the past.
+A pod has one address of each family at a time, and an address and port belong to one pod at a time.
+So when a pod is heard at an address, what other pods' records say of that address, and what its own
+records say of others of that family, is of the past.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import ip_address
 from typing import TypeVar
 
 from modelinstance.registry.record import Record
@@ -55,8 +56,18 @@ class Owners:
             if other.owner != record.owner:
                 yield other
         for other in self.owned_by(record.owner):
-            if other.spec.host != record.spec.host:
+            if _excludes(record.spec.host, other.spec.host):
                 yield other
+
+
+def _excludes(host: str, other: str) -> bool:
+    """Whether who is at one host is not at the other. What a name stands for is not known."""
+    if host == other:
+        return False
+    try:
+        return ip_address(host).version == ip_address(other).version
+    except ValueError:
+        return False
 
 
 def _place(record: Record) -> Place:

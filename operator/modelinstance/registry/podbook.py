@@ -41,7 +41,7 @@ class PodBook:
         self._records = records
         self._pods: dict[InstanceKey, PodFacts] = {}
         self._keys: dict[str, InstanceKey] = {}
-        self._holders: dict[Place, str] = {}
+        self._at: dict[Place, dict[str, None]] = {}
         self._places: dict[str, frozenset[Place]] = {}
         self._versions: dict[str, int] = {}
         self._named: set[str] = set()
@@ -95,8 +95,11 @@ class PodBook:
             self.drop(facts.key, known.uid)
             known = None
         self._pods[facts.key], self._keys[facts.uid] = facts, facts.key
-        self._settle(facts)
+        if facts.settings.get(DISCOVER) != "true":
+            self._named.discard(facts.uid)
+        left = self._settle(facts)
         self._judge_all(facts)
+        self._judge_others(facts.uid, left)
         self._tell(facts.key)
 
     def drop(self, key: InstanceKey, uid: str, *, lives: bool = False) -> None:
@@ -108,15 +111,23 @@ class PodBook:
         self._unnamed.pop(uid, None)
         self._named.discard(uid)
         self._versions.pop(uid, None)
-        for place in self._places.pop(uid, ()):
-            if self._holders.get(place) == uid:
-                del self._holders[place]
+        left = self._places.pop(uid, frozenset())
+        self._leave(uid, left)
         for record in self._records.owned_by(uid):
             made = is_made_for_pod(record)
             self._records.set_pod(record, None if lives and not made else GONE)
+        self._judge_others(uid, left)
         for listener in self._end_listeners:
             listener(uid)
         self._tell(key)
+
+    def answered(self, facts: PodFacts) -> None:
+        """A pod as it was in answer to a write of ours, which may come after its end.
+
+        So it counts only as long as the pod is known.
+        """
+        if facts.uid in self._keys:
+            self.take(facts)
 
     def end_list(
         self, scope: str, pods: Collection[PodFacts], version: int = 0, floor: int = 0
@@ -141,7 +152,7 @@ class PodBook:
                 self._look(record)
 
     def name(self, facts: PodFacts, why_not: str | None = None) -> None:
-        """The names of a pod's engine, which is to be asked for them, are known; or why not yet."""
+        """A pod's resource has the names that its engine has said; or why not yet."""
         if why_not is None:
             self._named.add(facts.uid)
         else:
@@ -169,24 +180,40 @@ class PodBook:
         for listener in self._listeners:
             listener(key)
 
-    def _settle(self, facts: PodFacts) -> None:
-        """See to it that a pod that has just got an address and port is known to be there."""
+    def _settle(self, facts: PodFacts) -> frozenset[Place]:
+        """See to it that a pod that has just got an address and port is known to be there.
+
+        Returns where it is no more.
+        """
         before, now = self._places.pop(facts.uid, frozenset()), places_of(facts)
-        for place in before - now:
-            if self._holders.get(place) == facts.uid:
-                del self._holders[place]
+        self._leave(facts.uid, before - now)
         for place in now - before:
-            self._holders[place] = facts.uid
+            self._at.setdefault(place, {})[facts.uid] = None
         if now:
             self._places[facts.uid] = now
+        return before - now
+
+    def _leave(self, uid: str, places: Collection[Place]) -> None:
+        for place in places:
+            there = self._at[place]
+            del there[uid]
+            if not there:
+                del self._at[place]
+
+    def _holder(self, place: Place) -> str | None:
+        """The uid of the pod that has got there last, of those that are there still."""
+        return next(reversed(self._at.get(place, {})), None)
 
     def _judge_all(self, facts: PodFacts) -> None:
         """Let the records that a pod concerns show it: its own, and others where it is."""
         for record in self._records.owned_by(facts.uid):
             self._judge(record)
-        for place in self._places.get(facts.uid, ()):
+        self._judge_others(facts.uid, self._places.get(facts.uid, ()))
+
+    def _judge_others(self, uid: str, places: Collection[Place]) -> None:
+        for place in places:
             for record in self._records.owned_at(place):
-                if record.owner != facts.uid:
+                if record.owner != uid:
                     self._judge(record)
 
     def _judge(self, record: Record) -> None:
@@ -196,7 +223,7 @@ class PodBook:
         elif self._is_orphan(record):
             self._records.set_pod(record, GONE)
         place, owner = (record.spec.host, record.spec.port), record.owner
-        holder = self._holders.get(place)
+        holder = self._holder(place)
         moved = facts is not None and is_elsewhere(facts, record.spec.host)
         if moved or (owner is not None and holder is not None and holder != owner):
             self._records.displace(record)
@@ -213,7 +240,7 @@ class PodBook:
         if not waits or not ready or not is_made_for_pod(record):
             return facts.state
         why = self._unnamed.get(facts.uid, "it was not asked yet")
-        return PodState(PodCondition.STARTING, f"The names of the engine were not read yet: {why}")
+        return PodState(PodCondition.STARTING, f"It has yet to get the names of its engine: {why}")
 
     def _look(self, record: Record) -> None:
         """A record came, went or changed: let it show what is known of its pod."""

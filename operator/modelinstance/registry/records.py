@@ -249,7 +249,7 @@ class Records:
             record.displaced = False
             record.failure = failure
             self._decider.tell(record)
-        if record.owner is not None:
+        if record.owner is not None and not record.displaced:
             self.displace_others(record)
 
     def resume(

@@ -14,6 +14,7 @@ from modelinstance.registry.beats import AnnotationBeats, Beat
 from modelinstance.registry.health import Life
 from modelinstance.registry.instance import NO_UID, InstanceKey
 from modelinstance.registry.observed import Observed, Reported
+from modelinstance.registry.podbook import is_made_for_pod
 from modelinstance.registry.pods import PodCondition, PodState
 from modelinstance.registry.reasons import Phase, Reason
 from modelinstance.registry.record import Record
@@ -27,6 +28,8 @@ from modelinstance.registry.reporting import (
 )
 from modelinstance.registry.versions import UNKNOWN, Versions
 from modelinstance.registry.view import View
+
+NOT_SEEN = "The pod was not looked at yet"
 
 
 @dataclass(slots=True)
@@ -121,10 +124,13 @@ class Tracker:
             self.records.adopt(held, observed.uid, observed.created)
         record = self._put(observed)
         if reported is None:
+            self._await_pod(observed, record)
             self._judge(observed, tracked, record, view)
             return
         tracked.beats.remember(observed.heartbeat)
-        if reported.incarnation == observed.incarnation and not awaited:
+        if reported.incarnation != observed.incarnation:
+            self._await_pod(observed, record)
+        elif not awaited:
             ahead = view.uncredited(self.records.attend())
             self.records.resume(
                 record,
@@ -139,6 +145,12 @@ class Tracker:
                 pod=_pod_in(reported) if self.follows_pods else None,
                 probe_passing=_passing_in(reported),
             )
+
+    def _await_pod(self, observed: Observed, record: Record) -> None:
+        """What was made for a pod is not ready before anybody knows how the pod is."""
+        unseen = record.pod is None and record.owner is not None and is_made_for_pod(record)
+        if self.follows_pods and observed.pod_digest is not None and unseen:
+            self.records.set_pod(record, PodState(PodCondition.STARTING, NOT_SEEN))
 
     def _follow(self, observed: Observed, tracked: Tracked, view: View) -> None:
         """A later state of a known object.

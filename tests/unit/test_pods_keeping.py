@@ -1,0 +1,196 @@
+"""What is written for pods where the API server, or what stands before it, answers oddly."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from kubernetes_asyncio import client
+
+from modelinstance.cluster.access import Access
+from modelinstance.cluster.client import ClusterClient, ClusterError
+from modelinstance.cluster.pods import PodClient
+from modelinstance.cluster.translate import RawObject, pod_instance_body
+from modelinstance.outbound.getter import Getter
+from modelinstance.outbound.guard import Guard
+from modelinstance.outbound.networks import Networks
+from modelinstance.podkeeping.complaints import MAX_SAID, Complaints
+from modelinstance.podkeeping.gates import Gates
+from modelinstance.podkeeping.instances import Instances
+from modelinstance.podkeeping.names import NameReader
+from modelinstance.registry.instance import InstanceKey
+from modelinstance.registry.mirror import Mirror
+from modelinstance.registry.podbook import PodBook
+from modelinstance.registry.pods import Gate, PodFacts
+from modelinstance.registry.podspecs import Names, instance_of
+from modelinstance.registry.records import Records
+from unit.builders import sync
+from unit.pods import GATE, condition, facts, pod_json
+
+NO_OBJECTS: list[Any] = [None, "a page of a proxy", {}, {"metadata": {}}, {"metadata": "x"}, []]
+
+
+class Server(PodClient):
+    """Keeps ModelInstances, and answers all else with ``answer``."""
+
+    def __init__(self, answer: Any = None, *, strips_owners: bool = False) -> None:
+        super().__init__(Access())
+        self.answer = answer
+        self.strips_owners = strips_owners
+        self.version = 10
+        self.kept: dict[str, RawObject] = {}
+        self.applied = 0
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    async def _send(self, *_: object) -> Any:
+        self.meanwhile()
+        return self.answer
+
+    async def get(self, key: InstanceKey) -> RawObject:
+        if key.name not in self.kept:
+            raise ClusterError("GET", "not found", 404, kind="modelinstances")
+        return self.kept[key.name]
+
+    async def apply(self, body: RawObject, field_manager: str) -> RawObject:
+        self.applied += 1
+        self.version += 1
+        metadata = {
+            **body["metadata"], "uid": "r", "resourceVersion": str(self.version),
+            "creationTimestamp": "2026-03-01T12:00:00Z",
+        }  # fmt: skip
+        if self.strips_owners:
+            del metadata["ownerReferences"]
+        self.kept[metadata["name"]] = {**body, "metadata": metadata}
+        return self.kept[metadata["name"]]
+
+
+class Room:
+    """What keeps pods' resources, in front of a server."""
+
+    def __init__(self, records: Records, server: Server) -> None:
+        self.server = server
+        self.mirror = Mirror(records)
+        sync(self.mirror, version=1)
+        self.book = PodBook(records, ("",))
+        self.book.end_list("", ())
+        self.writes: Counter[tuple[str, str]] = Counter()
+        self.complaints = Complaints(server, self.writes)
+        getter = Getter(Guard(Networks()))
+        self.names = NameReader(getter, self.book, lambda pod: self.instances.look(pod.key))
+        self.gates = Gates(server, self.mirror, self.book, self.writes)
+        self.instances = Instances(
+            server, self.mirror, self.book, names=self.names, complaints=self.complaints,
+            writes=self.writes,
+        )  # fmt: skip
+        self.book.on_change(self.look)
+
+    def look(self, key: InstanceKey) -> None:
+        pod = self.book.get(key)
+        if pod is not None:
+            self.names.look(pod)
+        self.instances.look(key)
+        self.gates.look(key)
+
+    def take(self, pod: PodFacts) -> PodFacts:
+        self.book.take(pod)
+        return pod
+
+
+@pytest.mark.parametrize("answer", NO_OBJECTS)
+@pytest.mark.parametrize("call", ["get", "apply", "gate", "list"])
+async def test_what_is_no_object_is_a_failure_like_others(call: str, answer: Any) -> None:
+    page = {"items": [answer], "metadata": {"resourceVersion": "7"}}
+    server, wanted = Server(page if call == "list" else answer), instance_of(facts())
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
+        "get": lambda: ClusterClient.get(server, wanted.key),
+        "apply": lambda: ClusterClient.apply(server, pod_instance_body(wanted, None), "manager"),
+        "gate": lambda: server.set_gate(facts(), Gate(True, "PodReady")),
+        "list": lambda: server.list_pods(""),
+    }
+    with pytest.raises(ClusterError, match="not one of an API server"):
+        await calls[call]()
+
+
+async def test_a_version_that_is_none_is_a_failure_like_others() -> None:
+    with pytest.raises(ClusterError, match="not one of an API server"):
+        await Server({"items": [], "metadata": {"resourceVersion": "x"}}).list_pods("")
+
+
+@pytest.mark.parametrize("details", ["x", {"causes": "x"}, {"causes": ["x"]}, {"causes": None}])
+async def test_an_error_with_odd_details_is_a_failure_like_others(details: object) -> None:
+    async def refuse(_: object) -> None:
+        error = client.ApiException(status=502, reason="Bad Gateway")
+        error.body = json.dumps({"message": "no", "details": details}).encode()
+        raise error
+
+    api_client = ClusterClient(AccessToNowhere())
+    with pytest.raises(ClusterError, match="HTTP 502: no"):
+        await api_client._send("a call", refuse)
+    await api_client.close()
+
+
+class AccessToNowhere(Access):
+    """Gives a client that nobody uses."""
+
+    async def client(self) -> client.ApiClient:
+        return client.ApiClient(client.Configuration())
+
+
+async def test_where_the_owner_is_taken_out_it_is_not_written_without_end(
+    records: Records,
+) -> None:
+    room = Room(records, Server(strips_owners=True))
+    room.take(facts())
+    for _ in range(5):
+        await room.instances.write()
+    assert room.server.applied == 1
+    assert room.writes == {("instance", "conflict"): 1}
+
+
+async def test_the_names_that_an_engine_said_count_once_they_are_written(
+    records: Records,
+) -> None:
+    room = Room(records, Server())
+    pod = room.take(facts(settings={"discover-names": "true"}))
+    assert await room.instances.write()
+    record = records.get(pod.key)
+    assert record is not None
+    assert not record.verdict.ready
+    room.names._names[pod.uid] = Names("base")
+    room.look(pod.key)
+    assert not record.verdict.ready
+    assert await room.instances.write()
+    await room.instances.write()
+    assert records.select("base") is record
+
+
+async def test_an_answer_for_the_gate_does_not_bring_back_what_has_gone_or_lost_the_label(
+    records: Records,
+) -> None:
+    shown = pod_json(gates=(GATE,), conditions=[condition("ContainersReady")])
+    server = Server()
+    room = Room(records, server)
+    pod = room.take(facts(gated=True))
+    del shown["metadata"]["labels"]["modelinstance.dev/model"]
+    server.answer = shown
+    await room.gates.write()
+    assert room.book.get(pod.key) == pod, "the watch tells that the label is gone"
+    shown["metadata"]["labels"]["modelinstance.dev/model"] = "vicuna"
+
+    room = Room(records, server)
+    room.take(pod)
+    server.meanwhile = lambda: room.book.drop(pod.key, pod.uid)
+    await room.gates.write()
+    assert len(room.book) == 0
+
+
+async def test_what_is_known_to_have_been_said_of_a_pod_is_bounded(records: Records) -> None:
+    room = Room(records, Server())
+    pod = replace(facts(), uid="u")
+    for number in range(10 * MAX_SAID):
+        room.complaints.say(pod, "InstanceRefused", f"request {number} is denied")
+    assert len(room.complaints._said["u"]) == MAX_SAID
