@@ -28,6 +28,8 @@ LOOPBACK = Networks((ip_network("127.0.0.0/8"),))
 GETADDRINFO = "modelinstance.outbound.lookup.socket.getaddrinfo"
 SECONDS = 10.0
 """A time limit that is not to be reached."""
+SETTLING = 10
+"""Passes of the loop in which connections under way come and go."""
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -40,6 +42,7 @@ class Server:
         self._answer, self._tls = answer, tls
         self.requests: list[bytes] = []
         self.writers: list[asyncio.StreamWriter] = []
+        self._serving: set[asyncio.Task[Any]] = set()
         self.arrived, self.asked, self.gone = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -48,7 +51,15 @@ class Server:
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        """End its connections with it, also one that is just being taken."""
         self._server.close()
+        for _ in range(SETTLING):
+            for writer in self.writers:
+                writer.transport.abort()
+            await asyncio.sleep(0)
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     @property
     def connections(self) -> int:
@@ -61,6 +72,7 @@ class Server:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.writers.append(writer)
+        self._serving |= {task for task in (asyncio.current_task(),) if task is not None}
         self.arrived.set()
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             self.requests.append(await reader.readuntil(b"\r\n\r\n"))
