@@ -21,11 +21,14 @@ TENANT = "e2e-tenant"
 def may_install(*namespaces: str) -> list[dict[str, Any]]:
     """What docs/install.md says that somebody needs who installs the chart without the CRDs."""
     group, manifests = "rbac.authorization.k8s.io", list[dict[str, Any]]()
-    rule = {"apiGroups": ["modelinstance.dev"], "resources": list(STATUSES), "verbs": ["patch"]}
+    rules = [
+        {"apiGroups": ["modelinstance.dev"], "resources": list(STATUSES), "verbs": ["patch"]},
+        {"apiGroups": [""], "resources": ["pods/status"], "verbs": ["patch"]},
+    ]
     for namespace in namespaces:
         metadata = {"name": TENANT, "namespace": namespace}
         manifests.append(
-            {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": metadata, "rules": [rule]}
+            {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": metadata, "rules": rules}
         )
         for kind, name in (("Role", TENANT), ("ClusterRole", "admin")):
             manifests.append(
