@@ -13,6 +13,8 @@ from typing import Any, Self, TypeVar
 T = TypeVar("T")
 
 SETTLE_ROUNDS = 200
+QUIET_ROUNDS = 3
+"""After how many passes in which there is nothing left nothing more comes."""
 
 
 class BackgroundLoop:
@@ -46,16 +48,20 @@ class BackgroundLoop:
         """Let tasks end and connections close.
 
         A connection that came while its server was being closed is nobody's any more, and would
-        wait for its client to end the TLS session.
+        wait for its client to end the TLS session. One that is just being taken shows only in a
+        later pass of the loop.
         """
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for transport in list(self._loop._transports.values()):  # type: ignore[attr-defined]
-            transport.abort()
+        quiet = 0
         for _ in range(SETTLE_ROUNDS):
-            if len(self._selector.get_map()) <= 1:  # the loop's own
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for transport in list(self._loop._transports.values()):  # type: ignore[attr-defined]
+                transport.abort()
+            only_its_own = len(self._selector.get_map()) <= 1
+            quiet = quiet + 1 if only_its_own and not tasks else 0
+            if quiet == QUIET_ROUNDS:
                 return
             await asyncio.sleep(0.01)
 
