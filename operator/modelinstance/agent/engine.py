@@ -15,6 +15,7 @@ import aiohttp
 from yarl import URL
 
 from modelinstance.agent.settings import VERSION_PREFIX, Target
+from modelinstance.client.bounded import body_of
 
 MAX_BODY_BYTES = 4 * 2**20
 """What is longer is no answer to what is asked here; the metrics of an engine have some 100 KiB."""
@@ -140,7 +141,7 @@ class Engine:
                     raise EngineTroubleError(
                         what, f"HTTP {response.status}", status=response.status
                     )
-                return await _bounded(what, response)
+                raw = await body_of(response, MAX_BODY_BYTES)
         except TimeoutError as error:
             raise EngineTroubleError(
                 what, f"no answer within {seconds:g} s", timed_out=True
@@ -148,16 +149,9 @@ class Engine:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             gone = isinstance(error, aiohttp.ClientConnectorError)
             raise EngineTroubleError(what, _reason(error), gone=gone) from error
-
-
-async def _bounded(what: str, response: aiohttp.ClientResponse) -> bytes:
-    read, parts = 0, []
-    async for part in response.content.iter_chunked(2**16):
-        read += len(part)
-        if read > MAX_BODY_BYTES:
+        if raw is None:
             raise EngineTroubleError(what, f"an answer of more than {MAX_BODY_BYTES >> 20} MiB")
-        parts.append(part)
-    return b"".join(parts)
+        return raw
 
 
 def _json(what: str, raw: bytes) -> Any:

@@ -14,6 +14,7 @@ from typing import Any, Self
 import aiohttp
 from yarl import URL
 
+from modelinstance.client.bounded import body_of
 from modelinstance.client.errors import RegistryUnavailableError
 
 TIMEOUT_SECONDS = 5.0
@@ -159,13 +160,10 @@ class Connection:
     @staticmethod
     async def _read(what: str, response: aiohttp.ClientResponse) -> bytes:
         """The body, unless it is longer than any answer of a registry."""
-        read, parts = 0, []
-        async for part in response.content.iter_chunked(2**16):
-            read += len(part)
-            if read > MAX_ANSWER_BYTES:
-                raise RegistryUnavailableError(what, "the answer is too long")
-            parts.append(part)
-        return b"".join(parts)
+        raw = await body_of(response, MAX_ANSWER_BYTES)
+        if raw is None:
+            raise RegistryUnavailableError(what, "the answer is too long")
+        return raw
 
 
 def _parsed(what: str, response: aiohttp.ClientResponse, raw: bytes) -> Any:

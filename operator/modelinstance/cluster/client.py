@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -200,46 +200,37 @@ class ClusterClient:
 
         Their values in ``body`` are refused with 409, and they are named in the error.
         """
-        metadata = body["metadata"]
-        path = {
-            "group": api.GROUP,
-            "version": api.VERSION,
-            "namespace": metadata["namespace"],
-            "plural": api.MODEL_INSTANCES,
-            "name": metadata["name"],
-        }
-        what = f"apply ModelInstance {metadata['namespace']}/{metadata['name']}"
-        answer = await self._send(
+        namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
+        what = f"apply ModelInstance {namespace}/{name}"
+        # The generated method would throw away the answer with 201, that it was created.
+        answer = await self._request(
             what,
-            # The generated method would throw away the answer with 201, that it was created.
-            lambda opened: opened.call_api(
-                "/apis/{group}/{version}/namespaces/{namespace}/{plural}/{name}",
-                "PATCH",
-                path,
-                [("fieldManager", field_manager)],
-                {"Accept": "application/json", "Content-Type": APPLY},
-                body=body,
-                response_types_map={200: "object", 201: "object"},
-                auth_settings=["BearerToken"],
-                _return_http_data_only=True,
-                _request_timeout=WRITE_TIMEOUT_SECONDS,
-            ),
-            WRITE_TIMEOUT_SECONDS,
+            "PATCH",
+            f"/apis/{api.API_VERSION}/namespaces/{namespace}/{api.MODEL_INSTANCES}/{name}",
+            [("fieldManager", field_manager)],
+            body=body,
+            content_type=APPLY,
         )
         return object_in(what, answer)
 
-    async def delete(self, key: InstanceKey, uid: str, version: int) -> None:
-        """Delete a ModelInstance, on the condition that it is still that one, at that version."""
+    async def delete(self, key: InstanceKey, uid: str, version: int) -> bool:
+        """Delete a ModelInstance; returns False if it has changed, or is another or none by now."""
         preconditions = {"uid": uid, "resourceVersion": str(version)}
-        await self._call(
-            f"delete ModelInstance {key}",
-            "delete",
-            api.MODEL_INSTANCES,
-            key.namespace,
-            name=key.name,
-            body={"preconditions": preconditions},
-            timeout=WRITE_TIMEOUT_SECONDS,
-        )
+        try:
+            await self._call(
+                f"delete ModelInstance {key}",
+                "delete",
+                api.MODEL_INSTANCES,
+                key.namespace,
+                name=key.name,
+                body={"preconditions": preconditions},
+                timeout=WRITE_TIMEOUT_SECONDS,
+            )
+        except ClusterError as error:
+            if error.status in {CONFLICT, NOT_FOUND}:
+                return False
+            raise
+        return True
 
     async def apply_status(self, plural: str, body: dict[str, Any]) -> RawObject:
         """Apply a status, taking over all of its fields; returns the object as it is then."""
@@ -288,6 +279,38 @@ class ClusterClient:
             ),
             timeout,
         )
+        return answer
+
+    async def _request(
+        self,
+        what: str,
+        method: str,
+        path: str,
+        options: Sequence[tuple[str, str]],
+        *,
+        body: RawObject | None = None,
+        content_type: str = "application/json",
+        timeout: float = WRITE_TIMEOUT_SECONDS,  # noqa: ASYNC109 - the client's own time-out
+    ) -> RawObject:
+        """The JSON object that answers a request for which no generated method serves."""
+        answer = await self._send(
+            what,
+            lambda opened: opened.call_api(
+                path,
+                method,
+                {},
+                list(options),
+                {"Accept": "application/json", "Content-Type": content_type},
+                body=body,
+                response_types_map={200: "object", 201: "object"},
+                auth_settings=["BearerToken"],
+                _return_http_data_only=True,
+                _request_timeout=timeout,
+            ),
+            timeout,
+        )
+        if not isinstance(answer, dict):
+            raise ClusterError(what, NO_API_SERVER)
         return answer
 
     async def _send(

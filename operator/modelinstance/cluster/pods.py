@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
 
 import aiohttp
 from kubernetes_asyncio import client
@@ -17,7 +16,6 @@ from modelinstance.cluster.client import (
     LIST_TIMEOUT_SECONDS,
     NO_API_SERVER,
     NOT_FOUND,
-    WRITE_TIMEOUT_SECONDS,
     ClusterClient,
     ClusterError,
     object_in,
@@ -35,6 +33,7 @@ CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 10.0
 """How much longer than asked for a watch may keep silent."""
 STRATEGIC_MERGE = "application/strategic-merge-patch+json"
+LABELLED = ("labelSelector", api.MODEL_LABEL)
 ERROR = "ERROR"
 
 
@@ -47,7 +46,9 @@ class PodClient(ClusterClient):
         pods: list[RawObject] = []
         token = ""
         while True:
-            options = [("limit", str(PAGE_SIZE)), *([("continue", token)] if token else ())]
+            options = [LABELLED, ("limit", str(PAGE_SIZE))]
+            if token:
+                options.append(("continue", token))
             page = await self._request(
                 what, "GET", _path(namespace), options, timeout=LIST_TIMEOUT_SECONDS
             )
@@ -69,6 +70,7 @@ class PodClient(ClusterClient):
         """
         what = "watch of pods"
         options = [
+            LABELLED,
             ("watch", "true"),
             ("allowWatchBookmarks", "true"),
             ("resourceVersion", version),
@@ -124,39 +126,6 @@ class PodClient(ClusterClient):
             if error.status != CONFLICT:
                 raise
 
-    async def _request(
-        self,
-        what: str,
-        method: str,
-        path: str,
-        options: list[tuple[str, str]],
-        *,
-        body: dict[str, Any] | None = None,
-        content_type: str = "application/json",
-        timeout: float = WRITE_TIMEOUT_SECONDS,  # noqa: ASYNC109 - the client's own time-out
-    ) -> RawObject:
-        if method == "GET":
-            options = [("labelSelector", api.MODEL_LABEL), *options]
-        answer: RawObject = await self._send(
-            what,
-            lambda opened: opened.call_api(
-                path,
-                method,
-                {},
-                options,
-                {"Accept": "application/json", "Content-Type": content_type},
-                body=body,
-                response_types_map={200: "object", 201: "object"},
-                auth_settings=["BearerToken"],
-                _return_http_data_only=True,
-                _request_timeout=timeout,
-            ),
-            timeout,
-        )
-        if not isinstance(answer, dict):
-            raise ClusterError(what, NO_API_SERVER)
-        return answer
-
 
 class PodInstanceWriter:
     """Each call raises `ClusterError`, and `UnreadableError` for an object not to be understood."""
@@ -194,13 +163,7 @@ class PodInstanceWriter:
 
     async def remove(self, key: InstanceKey, uid: str, version: int) -> bool:
         """Delete a resource; returns False if it has changed, or is another or none by now."""
-        try:
-            await self._client.delete(key, uid, version)
-        except ClusterError as error:
-            if error.status in {CONFLICT, NOT_FOUND}:
-                return False
-            raise
-        return True
+        return await self._client.delete(key, uid, version)
 
 
 @contextlib.contextmanager
@@ -231,7 +194,7 @@ async def _open(
         path,
         "GET",
         {},
-        [("labelSelector", api.MODEL_LABEL), *options],
+        options,
         {"Accept": "application/json"},
         auth_settings=["BearerToken"],
         _preload_content=False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelinstance.cluster.applying import apply_around
-from modelinstance.cluster.client import CONFLICT, NOT_FOUND, ClusterClient, ClusterError
+from modelinstance.cluster.client import ClusterClient
 from modelinstance.cluster.translate import observe, registration_body
 from modelinstance.registry.instance import InstanceKey
 from modelinstance.registry.observed import Observed
@@ -25,10 +25,4 @@ class RegistrationWriter:
 
     async def remove(self, key: InstanceKey, uid: str, version: int) -> bool:
         """Delete a resource; returns False if it is another by now, or has changed."""
-        try:
-            await self._client.delete(key, uid, version)
-        except ClusterError as error:
-            if error.status in {CONFLICT, NOT_FOUND}:
-                return False
-            raise
-        return True
+        return await self._client.delete(key, uid, version)

@@ -13,14 +13,14 @@ from yarl import URL
 
 from modelinstance.agent.models import is_name
 from modelinstance.commands.options import is_host, shown
+from modelinstance.registry.instance import DNS_LABEL, DNS_NAME
+from modelinstance.registry.registrations import MANAGED_BY
 
 F = TypeVar("F", bound=Callable[..., Any] | click.Command)
 
-MANAGED_BY = "app.kubernetes.io/managed-by"
 _LABEL_NAME = r"[A-Za-z0-9](?:[-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?"
-_DNS_LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
-_DNS_NAME = re.compile(rf"(?=.{{1,253}}\Z){_DNS_LABEL}(?:\.{_DNS_LABEL})*")
-_LABEL_KEY = re.compile(rf"(?:(?=[^/]{{1,253}}/){_DNS_LABEL}(?:\.{_DNS_LABEL})*/)?{_LABEL_NAME}")
+_DNS_NAME = re.compile(DNS_NAME)
+_LABEL_KEY = re.compile(rf"(?:(?=[^/]{{1,253}}/){DNS_LABEL}(?:\.{DNS_LABEL})*/)?{_LABEL_NAME}")
 _LABEL_VALUE = re.compile(rf"(?:{_LABEL_NAME})?")
 _PATH = re.compile(r"/[^\s\x00-\x1f\x7f-\x9f?#]*")
 

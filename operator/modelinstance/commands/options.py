@@ -8,10 +8,11 @@ from typing import Any
 
 import click
 
+from modelinstance.registry.instance import DNS_LABEL
+
 LOG_LEVELS = ("debug", "info", "warning", "error")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-NAMESPACE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
-"""A label of a DNS name (RFC 1123)."""
+NAMESPACE = re.compile(DNS_LABEL)
 HOST = re.compile(r"[\w-]{1,63}(?:\.[\w-]{1,63})*\.?|[0-9a-fA-F]*:[0-9a-fA-F:.]*(?:%[\w.-]+)?")
 """What may be resolved: a name, not necessarily of DNS alone, or an IP address."""
 

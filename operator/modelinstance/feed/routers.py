@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 import aiohttp
 
+from modelinstance.client.bounded import body_of
+
 TIMEOUT_SECONDS = 5.0
 """For a whole request."""
 MAX_ANSWER_BYTES = 16 * 2**20
@@ -83,15 +85,13 @@ class RouterConnection:
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS),
             ) as response:
-                raw = b""
-                async for part in response.content.iter_chunked(2**16):
-                    raw += part
-                    if len(raw) > MAX_ANSWER_BYTES:
-                        raise RouterError(f"{what}: the answer is too long")
+                raw = await body_of(response, MAX_ANSWER_BYTES)
         except TimeoutError as error:
             raise RouterError(f"{what}: no answer within {TIMEOUT_SECONDS:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:  # also an odd token or name
             raise RouterError(f"{what}: {str(error) or type(error).__name__}") from error
+        if raw is None:
+            raise RouterError(f"{what}: the answer is too long")
         if response.status >= 300 and response.status not in passes:
             said = raw[:200].decode(errors="replace")
             raise RouterError(f"{what}: HTTP {response.status}: {said}")

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 from pydantic.alias_generators import to_camel
 
 from modelinstance.registry import selectors
-from modelinstance.registry.instance import DNS_LABEL, InstanceSpec, normalize_host
+from modelinstance.registry.instance import DNS_LABEL, DNS_NAME, InstanceSpec, normalize_host
 from modelinstance.registry.load import Load
 from modelinstance.registry.registrations import MANAGED_BY, Pod, Registration
 
@@ -32,7 +32,7 @@ PATTERNS = {
 }
 """What to write instead of what does not match."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_DNS_NAME = re.compile(rf"(?=.{{1,253}}\Z){DNS_LABEL}(?:\.{DNS_LABEL})*")
+_DNS_NAME = re.compile(DNS_NAME)
 
 
 def _check_model(name: str) -> str:

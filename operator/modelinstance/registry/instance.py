@@ -12,6 +12,8 @@ from ipaddress import ip_address
 
 DNS_LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
 """A part of a DNS name, and the name of a namespace (RFC 1123), as a pattern."""
+DNS_NAME = rf"(?=.{{1,253}}\Z){DNS_LABEL}(?:\.{DNS_LABEL})*"
+"""A whole DNS name, as a pattern."""
 NO_UID = ""
 """Stands for the uid of a resource that is yet to be written, or where there are no resources."""
 

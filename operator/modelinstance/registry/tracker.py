@@ -263,7 +263,7 @@ def _failure_in(reported: Reported) -> str | None:
     return "it cannot answer (said before the operator was started)"
 
 
-_POD_CONDITIONS = {
+_POD_CONDITIONS: dict[str, PodCondition] = {
     Reason.POD_READY: PodCondition.READY,
     Reason.POD_STARTING: PodCondition.STARTING,
     Reason.POD_NOT_READY: PodCondition.NOT_READY,
@@ -273,7 +273,7 @@ _POD_CONDITIONS = {
 
 def _pod_in(reported: Reported) -> PodState | None:
     """How the pod was, until it is looked at again."""
-    condition = next((_POD_CONDITIONS[r] for r in _POD_CONDITIONS if r == reported.reason), None)
+    condition = _POD_CONDITIONS.get(reported.reason)
     if condition is None:
         return None
     return PodState(condition, "The pod was like that before the operator was started")
