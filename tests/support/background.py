@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import selectors
+import socket
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
@@ -37,12 +39,24 @@ class BackgroundLoop:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.run(self._stop_accepting())
         for manager in reversed(self._entered):
             self.run(manager.__aexit__(None, None, None))
         self.run(self._settle())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _stop_accepting(self) -> None:
+        """Take no more connections, and let those that came reach their servers.
+
+        A server that is closed while a connection is on its way leaves the socket to nobody.
+        """
+        for key in list(self._selector.get_map().values()):
+            with socket.socket(fileno=os.dup(key.fd)) as reached:
+                if reached.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                    self._loop.remove_reader(key.fd)
+        await asyncio.sleep(0.01)
 
     async def _settle(self) -> None:
         """Let tasks end and connections close.
