@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypedDict, Unpack
 
+from modelinstance.registry.guard import GuardSettings
 from modelinstance.registry.instance import (
     Address,
     Incarnation,
@@ -16,6 +17,7 @@ from modelinstance.registry.instance import (
 )
 from modelinstance.registry.mirror import Mirror, Repairs
 from modelinstance.registry.observed import ConditionSeen, Observed, Reported
+from modelinstance.registry.probation import Hysteresis
 from modelinstance.registry.reasons import Phase, Reason
 from modelinstance.registry.record import Record
 from modelinstance.registry.records import Records
@@ -148,6 +150,12 @@ def put(
         key(name, namespace), f"uid-of-{name}" if uid is None else uid, spec(**fields),
         created=created, labels=labels, deleting=deleting,
     )  # fmt: skip
+
+
+def protect(records: Records) -> None:
+    """Let the guard and probation hold, with short times."""
+    records.guard.settings = GuardSettings(share=0.5, least=2, seconds=5.0)
+    records.probations.settings = Hysteresis(falls=2, window=12.0, first=2.0, most=4.0)
 
 
 def live(records: Records, clock: FakeClock, seconds: float) -> None:

@@ -50,6 +50,7 @@ def test_records_are_counted_by_model_and_phase() -> None:
         "llama": {Phase.UNHEALTHY: 1},
     }
     assert (len(census), list(census), census.ready) == (2, ["vicuna", "llama"], 2)
+    assert [census.reasons[each.reason] for each in (HEALTHY, STARTING, UNHEALTHY)] == [2, 1, 1]
     assert "llama" in census
 
 

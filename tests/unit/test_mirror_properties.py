@@ -19,7 +19,7 @@ from modelinstance.registry.mirror import Listing, Mirror
 from modelinstance.registry.observed import Observed
 from modelinstance.registry.records import Records
 from modelinstance.registry.reporting import StatusWrite, is_current
-from unit.builders import lose_sight, observed, spec, status_of
+from unit.builders import lose_sight, observed, protect, spec, status_of
 from unit.clock import FakeClock
 
 RUN = 1
@@ -97,7 +97,9 @@ class WitnessedMirror(Mirror):
 
 
 def mirror_of(clock: FakeClock) -> WitnessedMirror:
-    return WitnessedMirror(Records(TIMEOUT, clock=clock, random=Random(1)))
+    records = Records(TIMEOUT, clock=clock, random=Random(1))
+    protect(records)
+    return WitnessedMirror(records)
 
 
 def some_exist(machine: MirrorMachine) -> bool:

@@ -207,8 +207,9 @@ class ModelInstanceStatus(BaseModel):
         None,
         max_length=64,
         description=(
-            "Where the instance is in its life, for display: Starting, Healthy, Unhealthy, "
-            "Conflicted, Draining, Disabled, Terminating; more may come. Programs read conditions."
+            "Where the instance is in its life, for display: Starting, Healthy, Degraded, "
+            "Unhealthy, Conflicted, Draining, Disabled, Terminating; more may come. Programs read "
+            "conditions."
         ),
     )
     address: Optional[str] = Field(
@@ -230,8 +231,8 @@ class ModelInstanceStatus(BaseModel):
     conditions: Annotated[list[Condition], list_map("type")] = Field(
         default_factory=list,
         description=(
-            "Ready: routers may call the instance. Draining, Deregistered and Conflicted are there "
-            "while they are true."
+            "Ready: routers may call the instance. Degraded, Draining, Deregistered and Conflicted "
+            "are there while they are true."
         ),
     )
 
@@ -291,6 +292,32 @@ class RegistryRegistration(BaseModel):
     )
 
 
+class CorrelatedSilence(BaseModel):
+    """When silence is taken for an outage between the workers and the registry."""
+
+    min_percent: int = Field(
+        50,
+        ge=1,
+        le=100,
+        description=(
+            "What share of a model's instances, or of all, has to fall silent within one timeout, "
+            "in percent."
+        ),
+    )
+    min_instances: int = Field(
+        3, ge=2, le=1000000, description="How many instances it has to be at least."
+    )
+    max_seconds: int = Field(
+        600,
+        ge=0,
+        le=86400,
+        description=(
+            "For how many seconds at most they are selected on, as Degraded. With 0 silence always "
+            "makes Unhealthy."
+        ),
+    )
+
+
 class InstanceRegistrySpec(BaseModel):
     """The settings of the registry. A flag or environment variable of the operator goes first."""
 
@@ -308,6 +335,23 @@ class InstanceRegistrySpec(BaseModel):
     )
     registration: Optional[RegistryRegistration] = Field(
         None, description="What holds for instances that came by registration over HTTP."
+    )
+    status_writes_per_second: Optional[int] = Field(
+        None,
+        ge=1,
+        le=10000,
+        description=(
+            "How many statuses of instances are written in a second at the most, for example after "
+            "the API server was away. Default: 500."
+        ),
+    )
+    correlated_silence: Optional[CorrelatedSilence] = Field(
+        None,
+        description=(
+            "When silence is taken for an outage between the workers and the registry, so that "
+            "instances stay selected. When unset: at least half and at least 3 of a model's "
+            "instances or of all, for 600 seconds at most."
+        ),
     )
 
 
@@ -357,7 +401,11 @@ class InstanceRegistry(  # type: ignore[call-arg, metaclass]  # likewise
 
     spec: InstanceRegistrySpec = Field(
         default_factory=lambda: InstanceRegistrySpec(
-            heartbeat=None, resync_interval_seconds=None, registration=None
+            heartbeat=None,
+            resync_interval_seconds=None,
+            registration=None,
+            status_writes_per_second=None,
+            correlated_silence=None,
         ),
         description="The settings of the registry.",
     )

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from modelinstance import api
 from modelinstance.api import v1alpha1
+from modelinstance.registry.guard import GuardSettings
 from modelinstance.registry.instance import (
     Address,
     Incarnation,
@@ -278,8 +279,16 @@ def observe_registry(raw: RawObject) -> RegistryObject:
         timeout_seconds=spec.heartbeat.timeout_seconds if spec.heartbeat else None,
         resync_interval_seconds=spec.resync_interval_seconds,
         remove_after_seconds=spec.registration.remove_after_seconds if spec.registration else None,
+        guard=_guard(spec.correlated_silence),
+        status_writes_per_second=spec.status_writes_per_second,
         summary=summary,
     )
+
+
+def _guard(asked: v1alpha1.CorrelatedSilence | None) -> GuardSettings | None:
+    if asked is None:
+        return None
+    return GuardSettings(asked.min_percent / 100, asked.min_instances, asked.max_seconds)
 
 
 def registry_body(namespace: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How many records there are: of each model, in each phase, ready."""
+"""How many records there are: of each model, in each phase, for each reason, ready."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from modelinstance.registry.health import Verdict
-from modelinstance.registry.reasons import Phase
+from modelinstance.registry.reasons import Phase, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class Census:
 
     def __init__(self) -> None:
         self.by_model: dict[str, Counter[Phase]] = {}
+        self.reasons: Counter[Reason] = Counter()
         self.ready = 0
 
     def __contains__(self, model_name: str) -> bool:
@@ -39,12 +40,14 @@ class Census:
         """A record of that model comes."""
         phases = self.by_model.setdefault(model_name, Counter())
         phases[verdict.phase] += 1
+        self.reasons[verdict.reason] += 1
         self.ready += verdict.ready
 
     def leave(self, model_name: str, verdict: Verdict) -> None:
         """A record of that model goes."""
         phases = self.by_model[model_name]
         phases[verdict.phase] -= 1
+        self.reasons[verdict.reason] -= 1
         self.ready -= verdict.ready
         if not phases.total():
             del self.by_model[model_name]

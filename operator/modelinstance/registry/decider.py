@@ -7,9 +7,10 @@ from collections.abc import Callable
 from modelinstance.registry.census import Census
 from modelinstance.registry.claims import Claims
 from modelinstance.registry.clock import Clock
-from modelinstance.registry.health import Evidence, Verdict, decide, is_alive
+from modelinstance.registry.health import Evidence, Verdict, decide, fitness, is_alive
 from modelinstance.registry.index import Index
 from modelinstance.registry.instance import NO_UID
+from modelinstance.registry.probation import Probations
 from modelinstance.registry.record import Record
 
 Listener = Callable[[Record], None]
@@ -18,20 +19,27 @@ Listener = Callable[[Record], None]
 class Decider:
     """The verdicts on the records of one index.
 
-    ``timeout_of`` gives the seconds of silence after which a record expires. ``revision`` grows
-    with each change that is told. The lists are of those who listen: to each changed verdict or
-    ``alive``, to each record that came, went or is now shown in another way, to each ready one that
-    may now be picked where it was not before, and to each id that is over and was given out before
-    there was a uid.
+    ``timeout_of`` gives the seconds of silence after which a record expires, ``is_stale`` whether
+    its heartbeats cannot be seen at present. ``revision`` grows with each change that is told. The
+    lists are of those who listen: to each changed verdict or ``alive``, to each record that came,
+    went or is now shown in another way, to each ready one that may now be picked where it was not
+    before, and to each id that is over and was given out before there was a uid.
     """
 
     def __init__(
-        self, index: Index, census: Census, clock: Clock, timeout_of: Callable[[Record], float]
+        self,
+        index: Index,
+        census: Census,
+        clock: Clock,
+        timeout_of: Callable[[Record], float],
+        probations: Probations,
     ) -> None:
         self._index = index
         self._census = census
         self._clock = clock
         self._timeout_of = timeout_of
+        self._probations = probations
+        self.is_stale: Callable[[Record], bool] = _is_current
         self.revision = 0
         self.on_verdict: list[Listener] = []
         self.on_change: list[Listener] = []
@@ -55,6 +63,10 @@ class Decider:
         """A claim on an address has changed: decide on all whom that concerns."""
         for affected in claims.weigh(record):
             evidence = self.evidence(affected)
+            fit = fitness(evidence)
+            self._probations.observe(affected, fit)
+            if affected.probation is not None or evidence.probation is not None:
+                evidence = self.evidence(affected)
             self._settle(affected, decide(evidence), alive=is_alive(evidence))
 
     def evidence(self, record: Record) -> Evidence:
@@ -76,6 +88,9 @@ class Decider:
             failure=record.failure,
             probe_passing=record.probe_passing,
             probe_message=record.probe_message,
+            probation=None if record.probation is None else record.probation.reason,
+            frozen=record.frozen,
+            stale=self.is_stale(record),
         )
 
     def _settle(self, record: Record, verdict: Verdict, *, alive: bool) -> None:
@@ -113,3 +128,9 @@ class Decider:
         if record.verdict.ready:
             for listener in self.on_offer:
                 listener(record)
+
+
+def _is_current(record: Record) -> bool:
+    """Nothing is known to be stale where nobody looks."""
+    del record
+    return False

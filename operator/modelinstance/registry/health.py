@@ -30,7 +30,9 @@ class Evidence:
     ``timeout`` is in seconds. ``holder`` is set when another record holds the address. ``pod`` is
     set where its pod is known; ``displaced`` when another pod was heard at its address since.
     ``failure`` is why the worker says that it cannot answer. ``probe_passing`` is ``None`` as long
-    as the probe has not decided; ``probe_message`` says what came last.
+    as the probe has not decided; ``probe_message`` says what came last. ``probation`` is why it has
+    to prove itself; ``frozen``: its silence is one of many. ``stale``: it beats by way of a view of
+    the cluster that is not current.
     """
 
     key: InstanceKey
@@ -47,6 +49,9 @@ class Evidence:
     failure: str | None = None
     probe_passing: bool | None = None
     probe_message: str = ""
+    probation: Reason | None = None
+    frozen: bool = False
+    stale: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +156,19 @@ def check_caller(evidence: Evidence) -> Verdict | None:
     return Verdict(phase, Reason.SET_BY_CALLER, message, evidence.set_by_caller)
 
 
+def check_flapping(evidence: Evidence) -> Verdict | None:
+    """What comes and goes has to be well for a while; until then it makes no difference how it is.
+
+    So nothing is written at each turn.
+    """
+    if evidence.probation is not Reason.FLAPPING:
+        return None
+    return _verdict(
+        Reason.FLAPPING,
+        "It comes and goes: it returns once it has been well for a while, which grows each time",
+    )
+
+
 def check_worker(evidence: Evidence) -> Verdict | None:
     """The worker is heard, and says that it cannot answer."""
     if evidence.failure is None:
@@ -179,6 +197,18 @@ def check_probe(evidence: Evidence) -> Verdict | None:
     return _verdict(Reason.PROBE_FAILED, f"The probe fails: {evidence.probe_message}")
 
 
+def check_calls(evidence: Evidence) -> Verdict | None:
+    """Routers say that calls fail, where nothing else is wrong."""
+    silent = evidence.spec.heartbeat_required and evidence.life is not Life.HEARD
+    if evidence.probation is not Reason.CALLS_FAILING or (silent and not evidence.frozen):
+        return None
+    return _verdict(
+        Reason.CALLS_FAILING,
+        f"Routers report that calls to {evidence.spec.url} fail; it returns once it has been well "
+        f"for a while",
+    )
+
+
 def check_requirement(evidence: Evidence) -> Verdict | None:
     """Without required heartbeats an instance is taken at its owner's word."""
     if evidence.spec.heartbeat_required:
@@ -194,6 +224,29 @@ def check_requirement(evidence: Evidence) -> Verdict | None:
     return _verdict(
         Reason.HEARTBEAT_NOT_REQUIRED,
         "spec.heartbeat.required is false: taken at its owner's word",
+        ready=True,
+    )
+
+
+def check_guard(evidence: Evidence) -> Verdict | None:
+    """When many fall silent at once, the likelier cause is between them and us."""
+    if not evidence.frozen or evidence.life is not Life.SILENT:
+        return None
+    return _verdict(
+        Reason.CORRELATED_SILENCE,
+        f"No heartbeat within {evidence.timeout:g} s, from this instance and from many others at "
+        f"once: selected on, as the cause is likely between them and the registry",
+        ready=True,
+    )
+
+
+def check_view(evidence: Evidence) -> Verdict | None:
+    """Whose heartbeats we cannot see at present is not silent: it stays as it was."""
+    if not evidence.stale or evidence.life is not Life.HEARD:
+        return None
+    return _verdict(
+        Reason.HEARTBEAT_RECEIVED,
+        "Heartbeats arrived in time while the cluster could be seen, which it cannot at present",
         ready=True,
     )
 
@@ -223,13 +276,23 @@ LIVENESS: Sequence[Check] = (
     check_displacement,
     check_conflict,
     check_caller,
+    check_flapping,
     check_worker,
     check_readiness,
     check_probe,
+    check_calls,
     check_requirement,
+    check_guard,
+    check_view,
     check_heartbeat,
 )
 """What is known of the worker itself."""
+
+
+FITNESS: Sequence[Check] = tuple(
+    check for check in LIVENESS if check not in {check_flapping, check_calls}
+)
+"""What is known of the worker itself, but for what it has to prove."""
 
 
 def _first(checks: Sequence[Check], evidence: Evidence) -> Verdict:
@@ -247,3 +310,8 @@ def is_alive(evidence: Evidence) -> bool:
     This is DB-GPT's ``healthy``, which knows nothing of ``enabled``.
     """
     return _first(LIVENESS, evidence).ready
+
+
+def fitness(evidence: Evidence) -> Verdict:
+    """What is known of the worker but for probation: whether it would be well."""
+    return _first(FITNESS, evidence)

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from modelinstance.registry.instance import InstanceKey
-from modelinstance.registry.observed import Observed
+from modelinstance.registry.observed import Observed, Reported
+from modelinstance.registry.record import Record
 from modelinstance.registry.records import Records
 from modelinstance.registry.reporting import StatusWrite
 from modelinstance.registry.timeline import MAX_STEP_SECONDS
@@ -83,6 +84,7 @@ class Mirror:
         self._run = 0
         self._watching = False
         self._distrusted_run = 0
+        records.on_stale(self._hides)
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -110,6 +112,11 @@ class Mirror:
     def stale(self) -> bool:
         """Whether the view is older than a quiet and healthy cluster explains."""
         return self.failure is not None or self.age > 1.5 * self.resync_interval
+
+    def _hides(self, record: Record) -> bool:
+        """Whether heartbeats of a record may have come that cannot be seen."""
+        view = self.view_of(record.key.namespace)
+        return view is not None and record.timeline is view.timeline and self.stale
 
     def view_of(self, namespace: str) -> View | None:
         """The view that holds a namespace; ``None`` when it is not seen."""
@@ -170,6 +177,11 @@ class Mirror:
         """The digest of what a pod asked for that a resource was written from, if it was."""
         tracked = self._tracker.get(key)
         return None if tracked is None else tracked.pod_digest
+
+    def reported_of(self, key: InstanceKey) -> Reported | None:
+        """What the status of a resource says, as it was last seen."""
+        tracked = self._tracker.get(key)
+        return None if tracked is None else tracked.reported
 
     def version_of(self, key: InstanceKey) -> int | None:
         """The resourceVersion of a resource that was last seen."""
@@ -277,10 +289,10 @@ class Mirror:
 
     def write_answered(self, key: InstanceKey, answer: Observed) -> None:
         """The API server showed the object, by the write or read again after a conflict."""
-        self.outbox.settle(key)
         tracked, view = self._tracker.get(key), self.view_of(key.namespace)
         if tracked is not None and tracked.uid == answer.uid and view is not None:
             self._tracker.take(answer, view)
+        self.outbox.repeat(key, self.records.local.now)
 
     def write_failed(self, key: InstanceKey, retry_after: float = 0.0) -> None:
         """The write failed, or there is no such object: it is tried again while it is known."""

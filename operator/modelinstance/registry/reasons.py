@@ -14,6 +14,7 @@ class Phase(StrEnum):
 
     STARTING = "Starting"
     HEALTHY = "Healthy"
+    DEGRADED = "Degraded"
     UNHEALTHY = "Unhealthy"
     CONFLICTED = "Conflicted"
     DRAINING = "Draining"
@@ -44,6 +45,9 @@ class Reason(StrEnum):
     DELETING = "Deleting"
     DEREGISTERED = "Deregistered"
     SET_BY_CALLER = "SetByCaller"
+    CORRELATED_SILENCE = "CorrelatedSilence"
+    FLAPPING = "Flapping"
+    CALLS_FAILING = "CallsFailing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,12 @@ REASONS: dict[Reason, ReasonDoc] = {
         "registration or expiry. `False` shows as `Unhealthy`.",
         "Nothing; the next heartbeat decides.",
     ),
+    Reason.FLAPPING: ReasonDoc(
+        Phase.UNHEALTHY,
+        "It became unfit at least three times within ten minutes. It returns once it has been well "
+        "for a time that grows with each further fall: 30 s, 60 s, 120 s, at most 300 s.",
+        "Find out what lets it come and go: `/why` shows what else is known of it.",
+    ),
     Reason.WORKER_NOT_READY: ReasonDoc(
         Phase.UNHEALTHY,
         "The worker, or the agent beside it, is heard and says that it cannot answer. The message "
@@ -131,6 +141,12 @@ REASONS: dict[Reason, ReasonDoc] = {
         "came.",
         "Look at the worker and at its way from the operator; the next successes bring it back.",
     ),
+    Reason.CALLS_FAILING: ReasonDoc(
+        Phase.UNHEALTHY,
+        "Routers report that their calls to it fail, though nothing else is wrong. It returns once "
+        "it has been well for 30 s, or longer if that happens again; no report brings it back.",
+        "Look at the worker, and at the way from the routers to it.",
+    ),
     Reason.PROBE_SUCCEEDED: ReasonDoc(
         Phase.HEALTHY,
         "The probe of `spec.probe` succeeds, and heartbeats are not required.",
@@ -151,6 +167,14 @@ REASONS: dict[Reason, ReasonDoc] = {
         "Nothing was heard from this incarnation yet; applying a resource is no sign of life.",
         "See that the worker runs and sends heartbeats for this resource.",
     ),
+    Reason.CORRELATED_SILENCE: ReasonDoc(
+        Phase.DEGRADED,
+        "No heartbeat came within the timeout, and at least half and at least three of the model's "
+        "instances, or of all, fell silent with it: the likelier cause is between the workers and "
+        "the registry. It is selected on, for at most ten minutes.",
+        "Look at the network, and at what the workers' heartbeats pass through; a heartbeat makes "
+        "it `Healthy`.",
+    ),
     Reason.HEARTBEAT_EXPIRED: ReasonDoc(
         Phase.UNHEALTHY,
         "No new heartbeat came within the timeout.",
@@ -162,3 +186,23 @@ REASONS: dict[Reason, ReasonDoc] = {
         "Nothing.",
     ),
 }
+
+
+class RegistryReason(StrEnum):
+    """What is told of the registry itself, in Events on the InstanceRegistry and in the log."""
+
+    CORRELATED_SILENCE = "CorrelatedSilence"
+    CORRELATED_SILENCE_ENDED = "CorrelatedSilenceEnded"
+
+
+REGISTRY_REASONS: dict[RegistryReason, str] = {
+    RegistryReason.CORRELATED_SILENCE: (
+        "So many instances of one model, or of all, fell silent within one timeout that the "
+        "likelier cause is between the workers and the registry: they are selected on, `Degraded`."
+    ),
+    RegistryReason.CORRELATED_SILENCE_ENDED: (
+        "They are heard again, or are `Unhealthy` after the longest time that they may be selected "
+        "on."
+    ),
+}
+"""What each of them means."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from modelinstance.registry.health import Evidence, Life, decide, is_alive
 from modelinstance.registry.instance import Incarnation, InstanceKey, InstanceSpec, Rotation
@@ -10,6 +12,9 @@ from modelinstance.registry.load import Load
 from modelinstance.registry.model_instance import ModelInstance
 from modelinstance.registry.pods import PodCondition, PodState
 from modelinstance.registry.timeline import Expiring
+
+if TYPE_CHECKING:
+    from modelinstance.registry.probation import Probation
 
 HEARD_FOR_ITSELF = 2
 """Strength of a claim on an address: a heartbeat came within the timeout."""
@@ -28,15 +33,20 @@ class Record(Expiring):
     ``id`` is that of its incarnation, ``former_id`` the one from before its resource had a uid.
     ``load`` is what the worker last said of it, at the attended second ``loaded_at``.
 
+    ``fit`` is whether it would be ready were it not for ``probation``, which is what it has to
+    prove after its ``falls`` (attended times). ``frozen``: its silence is one of many.
+    ``heard_in`` is the model as one of which it is counted as heard.
+
     ``owner`` is the uid of the pod that owns its resource, ``pod`` what is known of that pod. The
     other evidence is as in `Evidence`.
     """
 
     __slots__ = (
         "alive", "created", "deleting", "deregistered", "displaced", "drained", "failure",
-        "former_id", "handle", "id", "key", "labels", "last_beat", "last_beat_monotonic", "life",
-        "load", "loaded_at", "owner", "pod", "probe_message", "probe_passing", "set_by_caller",
-        "since", "spec", "uid", "verdict",
+        "falls", "fit", "former_id", "frozen", "handle", "heard_in", "id", "key", "labels",
+        "last_beat", "last_beat_monotonic", "life", "load", "loaded_at", "owner", "pod",
+        "probation", "probe_message", "probe_passing", "set_by_caller", "since", "spec", "uid",
+        "verdict",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +72,10 @@ class Record(Expiring):
         self.probe_passing: bool | None = None
         self.probe_message = ""
         self.set_by_caller: bool | None = None
+        self.fit = self.frozen = False
+        self.falls: deque[float] | None = None
+        self.probation: Probation | None = None
+        self.heard_in: str | None = None
         self.last_beat: datetime | None = None
         self.last_beat_monotonic: float | None = None
         self.since = since
@@ -91,7 +105,7 @@ class Record(Expiring):
     def claim(self) -> tuple[int, float, InstanceKey]:
         """The rank of its claim on its address: the least holds it."""
         strength = 0
-        if self.life is Life.HEARD:
+        if self.life is Life.HEARD or self.frozen:
             strength = HEARD_FOR_ITSELF
         elif not self.spec.heartbeat_required:
             strength = TAKEN_AT_ITS_WORD

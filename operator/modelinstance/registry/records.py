@@ -16,13 +16,15 @@ from modelinstance.registry.census import Census, Totals
 from modelinstance.registry.clock import Clock, SystemClock
 from modelinstance.registry.decider import Decider, Listener
 from modelinstance.registry.errors import NoHealthyInstanceError
+from modelinstance.registry.guard import SilenceGuard
 from modelinstance.registry.health import Evidence, Life, decide
 from modelinstance.registry.index import Index
 from modelinstance.registry.instance import Address, InstanceKey, InstanceSpec
 from modelinstance.registry.load import Load
 from modelinstance.registry.owners import Owners, Place
 from modelinstance.registry.pods import PodState
-from modelinstance.registry.reasons import Phase
+from modelinstance.registry.probation import Probations
+from modelinstance.registry.reasons import Phase, Reason
 from modelinstance.registry.record import Record
 from modelinstance.registry.selection import ANY, Wish
 from modelinstance.registry.timeline import Attendance, Timeline
@@ -51,7 +53,12 @@ class Records:
         self._index = Index()
         self._owners = Owners()
         self._census = Census()
-        self._decider = Decider(self._index, self._census, self.clock, self.timeout_of)
+        self.probations = Probations(lambda: self.local.now)
+        self._decider = Decider(
+            self._index, self._census, self.clock, self.timeout_of, self.probations
+        )
+        self.guard = SilenceGuard(self.timeout_of, lambda: self.local.now)
+        self.on_change(self._look)
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -137,12 +144,20 @@ class Records:
         """How many records there are in each phase, by model name."""
         return self._census.by_model
 
+    def reasons(self) -> Mapping[Reason, int]:
+        """How many records there are for each reason."""
+        return self._census.reasons
+
     def timeout_of(self, record: Record) -> float:
         """The seconds of silence after which the record expires."""
         timeout = record.spec.heartbeat_timeout
         return self.default_timeout if timeout is None else timeout
 
     # -- being told ------------------------------------------------------------------------------
+
+    def on_stale(self, is_stale: Callable[[Record], bool]) -> None:
+        """Ask this whether a record's heartbeats cannot be seen at present."""
+        self._decider.is_stale = is_stale
 
     def on_verdict(self, listener: Listener) -> None:
         """Call the listener with each record whose verdict or ``alive`` has just changed."""
@@ -217,6 +232,7 @@ class Records:
         if record is None:
             return None
         record.cancel_deadline()
+        self.probations.forget(record)
         self._owners.leave(record)
         self._leave(record)
         self._decider.end_ids(record)
@@ -242,12 +258,15 @@ class Records:
         record.last_beat = self.clock.wall()
         record.last_beat_monotonic = self.clock.monotonic()
         timeline.schedule(record, now + self.timeout_of(record))
+        proven = record.probation is not None and self.probations.vouch(record)
         told = (record.life, record.set_by_caller, record.displaced, record.failure)
         if told != (Life.HEARD, None, False, failure):
             record.life = Life.HEARD
             record.set_by_caller = None
             record.displaced = False
             record.failure = failure
+            self._decider.tell(record)
+        elif proven:
             self._decider.tell(record)
         if record.owner is not None and not record.displaced:
             self.displace_others(record)
@@ -266,6 +285,8 @@ class Records:
         failure: str | None = None,
         pod: PodState | None = None,
         probe_passing: bool | None = None,
+        frozen: bool = False,
+        probation: Reason | None = None,
     ) -> None:
         """Take up a record where an earlier process left it.
 
@@ -278,6 +299,15 @@ class Records:
         record.last_beat = last_beat
         if life is Life.HEARD:
             timeline.schedule(record, timeline.now + ahead + self.timeout_of(record))
+        if frozen:
+            self.guard.resume(record)
+        if probation is not None:
+            self.probations.resume(record, probation)
+        self._decider.tell(record)
+
+    def eject(self, record: Record) -> None:
+        """Calls to it fail: it is out until it has proven itself."""
+        self.probations.eject(record)
         self._decider.tell(record)
 
     def set_age(self, record: Record, age: float) -> None:
@@ -364,16 +394,28 @@ class Records:
         self.attend()
         if self.local.has_due:
             self.expire_on(self.local)
+        for record in self.guard.expire():
+            self._decider.tell(record)
+        for record in self.probations.due():
+            self._decider.tell(record)
 
     def expire_on(self, timeline: Timeline[Record]) -> None:
         """Expire what is due on a timeline."""
-        for record in timeline.pop_due():
+        fallen = list(timeline.pop_due())
+        for record in fallen:
             record.set_by_caller = record.failure = None
             record.life = Life.SILENT
-            self.expiries += 1
+        self.expiries += len(fallen)
+        for record in self.guard.fell(fallen):
+            self.probations.excuse(record)
+            fallen.append(record)
+        for record in fallen:
             self._decider.tell(record)
 
     # -- deciding --------------------------------------------------------------------------------
+
+    def _look(self, record: Record) -> None:
+        self.guard.look(record, there=self.get(record.key) is record)
 
     def _leave(self, record: Record) -> None:
         claims = self._index.leave(record)
@@ -409,10 +451,11 @@ class Records:
         else:
             self._shift_deadline(record, self.timeout_of(record) - timeout_before)
 
-    @staticmethod
-    def _forget_life(record: Record) -> None:
+    def _forget_life(self, record: Record) -> None:
         """The address has changed: the new incarnation reports for itself."""
         record.cancel_deadline()
+        self.probations.forget(record)
+        record.falls = None
         record.life = Life.UNHEARD
         record.deregistered = record.drained = record.displaced = False
         record.set_by_caller = record.failure = record.probe_passing = None

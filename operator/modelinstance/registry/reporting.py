@@ -7,7 +7,6 @@ restart writes nothing and a lost write is repeated.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -17,9 +16,6 @@ from modelinstance.registry.observed import Reported
 from modelinstance.registry.reasons import REASONS, Phase, Reason
 from modelinstance.registry.record import Record
 
-MIN_BACKOFF_SECONDS = 1.0
-MAX_BACKOFF_SECONDS = 60.0
-
 
 class ConditionType(StrEnum):
     """The conditions of a ModelInstance. Only Ready is always there."""
@@ -28,6 +24,7 @@ class ConditionType(StrEnum):
     DRAINING = "Draining"
     CONFLICTED = "Conflicted"
     DEREGISTERED = "Deregistered"
+    DEGRADED = "Degraded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +103,8 @@ def compose(
         )
     if verdict.phase is Phase.CONFLICTED:
         conditions.append(condition(ConditionType.CONFLICTED, True, now, verdict.reason, message))
+    if verdict.phase is Phase.DEGRADED:
+        conditions.append(condition(ConditionType.DEGRADED, True, now, verdict.reason, message))
     return StatusWrite(
         key=record.key,
         version=version,
@@ -116,58 +115,3 @@ def compose(
         last_beat=record.last_beat,
         conditions=tuple(conditions),
     )
-
-
-@dataclass(slots=True)
-class _Pending:
-    not_before: float = 0.0
-    delay: float = MIN_BACKOFF_SECONDS
-
-
-class Outbox:
-    """The keys whose status may be out of date, each once, with its own backoff.
-
-    Times are attended seconds.
-    """
-
-    def __init__(self) -> None:
-        self._pending: dict[InstanceKey, _Pending] = {}
-        self._in_flight: set[InstanceKey] = set()
-
-    def __len__(self) -> int:
-        return len(self._pending)
-
-    def add(self, key: InstanceKey) -> None:
-        """A status may be out of date."""
-        self._pending.setdefault(key, _Pending())
-
-    def discard(self, key: InstanceKey) -> None:
-        """A status is up to date, or its resource is gone."""
-        self._pending.pop(key, None)
-
-    def ready(self, now: float) -> Iterator[InstanceKey]:
-        """The keys to look at now, the longest waiting first."""
-        for key, pending in tuple(self._pending.items()):
-            if key not in self._in_flight and pending.not_before <= now:
-                yield key
-
-    def sent(self, key: InstanceKey) -> None:
-        """A write is under way: no second one until it is settled."""
-        self._in_flight.add(key)
-
-    def settle(self, key: InstanceKey) -> None:
-        """A write has ended well, or is to be decided again from what the resource says now."""
-        self._in_flight.discard(key)
-        if (pending := self._pending.get(key)) is not None:
-            pending.delay, pending.not_before = MIN_BACKOFF_SECONDS, 0.0
-
-    def fail(self, key: InstanceKey, now: float, at_least: float = 0.0) -> None:
-        """A write has failed: try again after 1, 2, 4 ... seconds, or as late as asked for."""
-        self._in_flight.discard(key)
-        if (pending := self._pending.get(key)) is not None:
-            pending.not_before = now + max(pending.delay, at_least)
-            pending.delay = min(2 * pending.delay, MAX_BACKOFF_SECONDS)
-
-    def abandon(self) -> None:
-        """Whoever wrote is gone: what became of the writes under way, the resources say."""
-        self._in_flight.clear()

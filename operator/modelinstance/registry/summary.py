@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from modelinstance.registry.census import Totals
+from modelinstance.registry.guard import GuardSettings
 
 
 class Mode(StrEnum):
@@ -28,7 +29,10 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class RegistryObject:
-    """The object as an event or LIST shows it; ``None`` stands for a setting that is not made."""
+    """The object as an event or LIST shows it; ``None`` stands for a setting that is not made.
+
+    ``guard`` with 0 seconds is none at all.
+    """
 
     uid: str
     version: int
@@ -36,6 +40,8 @@ class RegistryObject:
     timeout_seconds: int | None
     resync_interval_seconds: int | None
     remove_after_seconds: int | None
+    guard: GuardSettings | None
+    status_writes_per_second: int | None
     summary: Summary | None
 
 

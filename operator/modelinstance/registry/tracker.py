@@ -14,6 +14,7 @@ from modelinstance.registry.beats import AnnotationBeats, Beat
 from modelinstance.registry.health import Life
 from modelinstance.registry.instance import NO_UID, InstanceKey
 from modelinstance.registry.observed import Observed, Reported
+from modelinstance.registry.outbox import Outbox
 from modelinstance.registry.podbook import is_made_for_pod
 from modelinstance.registry.pods import PodCondition, PodState
 from modelinstance.registry.reasons import Phase, Reason
@@ -21,7 +22,6 @@ from modelinstance.registry.record import Record
 from modelinstance.registry.records import Records
 from modelinstance.registry.reporting import (
     ConditionType,
-    Outbox,
     StatusWrite,
     compose,
     is_current,
@@ -55,7 +55,7 @@ class Tracker:
 
     def __init__(self, records: Records, versions: Versions, *, follows_pods: bool = True) -> None:
         self.records = records
-        self.outbox = Outbox()
+        self.outbox = Outbox(records.random)
         self.beats: Counter[Beat] = Counter()
         self.follows_pods = follows_pods
         self._versions = versions
@@ -144,6 +144,8 @@ class Tracker:
                 failure=_failure_in(reported),
                 pod=_pod_in(reported) if self.follows_pods else None,
                 probe_passing=_passing_in(reported),
+                frozen=reported.reason == Reason.CORRELATED_SILENCE,
+                probation=_probation_in(reported),
             )
 
     def _await_pod(self, observed: Observed, record: Record) -> None:
@@ -244,14 +246,14 @@ def _life_in(reported: Reported) -> Life:
         return Life.HEARD if heard else Life.UNHEARD
     if reported.phase == Phase.HEALTHY and heard:
         return Life.HEARD
-    if reported.phase == Phase.UNHEALTHY:
+    if reported.phase in {Phase.UNHEALTHY, Phase.DEGRADED}:
         return Life.SILENT
     return Life.UNHEARD
 
 
 _SAYS_NOTHING_OF_BEATS = {
     Reason.WORKER_NOT_READY, Reason.POD_NOT_READY, Reason.POD_REPLACED, Reason.PROBE_FAILED,
-    Reason.POD_STARTING, Reason.AWAITING_FIRST_PROBE,
+    Reason.POD_STARTING, Reason.AWAITING_FIRST_PROBE, Reason.FLAPPING, Reason.CALLS_FAILING,
 }  # fmt: skip
 """What makes an instance unfit whose heartbeats may well have come in time."""
 
@@ -261,6 +263,11 @@ def _failure_in(reported: Reported) -> str | None:
     if reported.reason != Reason.WORKER_NOT_READY:
         return None
     return "it cannot answer (said before the operator was started)"
+
+
+def _probation_in(reported: Reported) -> Reason | None:
+    """What it had to prove itself for."""
+    return next((r for r in (Reason.FLAPPING, Reason.CALLS_FAILING) if r == reported.reason), None)
 
 
 _POD_CONDITIONS: dict[str, PodCondition] = {
@@ -281,6 +288,6 @@ def _pod_in(reported: Reported) -> PodState | None:
 
 def _passing_in(reported: Reported) -> bool | None:
     """What had come of the probe: any other reason means that it was no obstacle."""
-    if reported.reason == Reason.AWAITING_FIRST_PROBE:
+    if reported.reason in {Reason.AWAITING_FIRST_PROBE, Reason.FLAPPING}:
         return None
     return reported.reason != Reason.PROBE_FAILED

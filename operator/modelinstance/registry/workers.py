@@ -188,5 +188,6 @@ class Leftovers:
 def _is_dead(record: Record) -> bool:
     if not is_registered(record) or record.spec.rotation is not Rotation.ACTIVE:
         return False
-    silent = record.life is not Life.HEARD and record.spec.heartbeat_required
+    heard = record.life is Life.HEARD or record.frozen
+    silent = not heard and record.spec.heartbeat_required
     return silent or record.deregistered

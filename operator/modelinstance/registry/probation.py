@@ -1,0 +1,164 @@
+"""Who comes and goes has to be well for a while before it is selected again.
+
+Without this an instance that flaps takes requests each time that it looks well, and each turn is a
+write. After so many falls within a window it has to be well for a time that grows with each further
+fall, shown as ``Flapping`` throughout, so that nothing is written meanwhile. Envoy's ejection times
+of outlier detection grow in the same way.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from modelinstance.registry.health import Verdict
+from modelinstance.registry.reasons import Reason
+from modelinstance.registry.record import Record
+from modelinstance.registry.timeline import Expiring, Timeline
+
+FALLS = frozenset({
+    Reason.HEARTBEAT_EXPIRED, Reason.PROBE_FAILED, Reason.WORKER_NOT_READY, Reason.POD_NOT_READY,
+})  # fmt: skip
+"""What counts as a fall: that a worker is unfit, not that somebody wants it out."""
+REMEMBERED = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Hysteresis:
+    """After which of the falls within a window of seconds an instance has to prove itself.
+
+    It has to be well for ``first`` seconds, twice as long after each further fall, at most for
+    ``most``.
+    """
+
+    falls: int = 3
+    window: float = 600.0
+    first: float = 30.0
+    most: float = 300.0
+
+    def penalty(self, falls: int) -> float:
+        """For how many seconds it has to be well after so many falls."""
+        return float(min(self.first * 2 ** max(falls - self.falls, 0), self.most))
+
+
+class Probation(Expiring):
+    """What one record has to do to return: to be well for so many seconds.
+
+    ``since`` is the attended time from which on it is well, ``None`` while it is not; ``vouched``:
+    it was heard after that.
+    """
+
+    __slots__ = ("reason", "record", "seconds", "since", "vouched")
+
+    def __init__(self, record: Record, reason: Reason, seconds: float) -> None:
+        super().__init__()
+        self.record = record
+        self.reason = reason
+        self.seconds = seconds
+        self.since: float | None = None
+        self.vouched = False
+
+
+class Probations:
+    """Counts the falls of each record, and lets those return that have proven themselves.
+
+    ``now`` gives the attended time. Without ``settings`` nobody has to prove anything.
+    """
+
+    def __init__(self, now: Callable[[], float], settings: Hysteresis | None = None) -> None:
+        self.settings = settings
+        self._now = now
+        self._timeline: Timeline[Probation] = Timeline()
+
+    def observe(self, record: Record, fitness: Verdict) -> None:
+        """What would be decided on a record, were it not for probation."""
+        was, record.fit = record.fit, fitness.ready
+        if was and not record.fit and fitness.reason in FALLS and self.settings is not None:
+            self._fall(record, self.settings)
+        probation = record.probation
+        if probation is None:
+            return
+        if record.fit and probation.since is None:
+            probation.since = self._now()
+            self._timeline.schedule(probation, probation.since + probation.seconds)
+        elif not record.fit and probation.since is not None:
+            probation.since, probation.vouched = None, False
+            self._let_lapse(probation)
+
+    def vouch(self, record: Record) -> bool:
+        """A sign of life has come; returns whether the record has thereby proven itself."""
+        probation, now = record.probation, self._now()
+        if probation is None or probation.since is None or now <= probation.since:
+            return False
+        probation.vouched = True
+        if now < probation.since + probation.seconds:
+            return False
+        self.forget(record)
+        return True
+
+    def eject(self, record: Record) -> None:
+        """Calls to it fail, whatever else is known: it has to prove itself as after a fall."""
+        settings = self.settings or Hysteresis()
+        falls = self._note_fall(record, settings)
+        self._put_on(record, Reason.CALLS_FAILING, settings.penalty(falls))
+
+    def resume(self, record: Record, reason: Reason) -> None:
+        """An earlier process had put it on probation, which begins anew."""
+        if self.settings is not None:
+            self._put_on(record, reason, self.settings.first)
+
+    def excuse(self, record: Record) -> None:
+        """The last fall of a record was none of its own."""
+        settings, falls = self.settings, record.falls
+        if not falls or settings is None:
+            return
+        falls.pop()
+        probation = record.probation
+        if probation is not None and probation.reason is Reason.FLAPPING:
+            if len(falls) < settings.falls:
+                self.forget(record)
+            else:
+                probation.seconds = settings.penalty(len(falls))
+
+    def forget(self, record: Record) -> None:
+        """A record has nothing to prove any more."""
+        if record.probation is not None:
+            record.probation.cancel_deadline()
+            record.probation = None
+
+    def due(self) -> Iterator[Record]:
+        """The records whose probation has just ended."""
+        self._timeline.now = self._now()
+        if not self._timeline.has_due:
+            return
+        for probation in self._timeline.pop_due():
+            well = probation.since is not None
+            if well and probation.record.spec.heartbeat_required and not probation.vouched:
+                continue  # the next sign of life ends it
+            self.forget(probation.record)
+            yield probation.record
+
+    def _fall(self, record: Record, settings: Hysteresis) -> None:
+        falls = self._note_fall(record, settings)
+        if falls >= settings.falls:
+            self._put_on(record, Reason.FLAPPING, settings.penalty(falls))
+
+    def _note_fall(self, record: Record, settings: Hysteresis) -> int:
+        now = self._now()
+        if record.falls is None:
+            record.falls = deque(maxlen=REMEMBERED)
+        while record.falls and record.falls[0] <= now - settings.window:
+            record.falls.popleft()
+        record.falls.append(now)
+        return len(record.falls)
+
+    def _put_on(self, record: Record, reason: Reason, seconds: float) -> None:
+        self.forget(record)
+        record.probation = Probation(record, reason, seconds)
+        self._let_lapse(record.probation)
+
+    def _let_lapse(self, probation: Probation) -> None:
+        """Who is not well for a whole window does not flap: what ails it is shown instead."""
+        window = (self.settings or Hysteresis()).window
+        self._timeline.schedule(probation, self._now() + window)

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import pytest
+
+from modelinstance.registry.guard import GuardSettings
+from modelinstance.registry.probation import Hysteresis
+from modelinstance.registry.reasons import Reason
+from modelinstance.registry.record import Record
+from modelinstance.registry.records import Records
+from modelinstance.registry.reports import (
+    FAILURES_IN_ROW,
+    MAX_REPORTERS,
+    WINDOW_SECONDS,
+    CallOutcome,
+    Opinions,
+    ReportResult,
+    Reports,
+)
+from unit.builders import live, put
+from unit.clock import FakeClock
+
+SUCCESS, FAILURE, TIMEOUT = CallOutcome.SUCCESS, CallOutcome.FAILURE, CallOutcome.TIMEOUT
+LONG = 1000.0
+
+
+@pytest.fixture
+def reports(records: Records) -> Reports:
+    records.probations.settings = Hysteresis()
+    return Reports(records)
+
+
+def heard(records: Records, number: int = 4) -> list[Record]:
+    made = [
+        put(records, f"vicuna-{index}", host=f"h{index}", heartbeat_timeout=LONG)
+        for index in range(number)
+    ]
+    for record in made:
+        records.beat(record)
+    return made
+
+
+def is_out(record: Record) -> bool:
+    return record.verdict.reason is Reason.CALLS_FAILING
+
+
+def test_failures_in_a_row_take_it_out_long_before_its_silence(
+    records: Records, reports: Reports
+) -> None:
+    one, *others = heard(records)
+    for _ in range(FAILURES_IN_ROW):
+        assert not is_out(one)
+        assert reports.take(one.id, "a", FAILURE) is ReportResult.ACCEPTED
+    assert is_out(one)
+    assert not any(map(is_out, others))
+    assert reports.ejections == 1
+
+
+def test_a_success_between_them_begins_the_count_anew(records: Records, reports: Reports) -> None:
+    one = heard(records)[0]
+    for outcome in (FAILURE, FAILURE, SUCCESS, FAILURE, FAILURE):
+        reports.take(one.id, "a", outcome)
+    assert not is_out(one)
+
+
+def test_one_reporter_alone_cannot_take_out_what_others_use_well(
+    records: Records, reports: Reports
+) -> None:
+    one = heard(records)[0]
+    reports.take(one.id, "b", SUCCESS)
+    reports.take(one.id, "a", FAILURE, 1000)
+    assert not is_out(one)
+    reports.take(one.id, "c", FAILURE, 3)
+    assert is_out(one), "two against one"
+
+
+def test_what_was_said_long_ago_does_not_count(
+    records: Records, reports: Reports, clock: FakeClock
+) -> None:
+    one = heard(records)[0]
+    reports.take(one.id, "b", SUCCESS)
+    reports.take(one.id, "a", FAILURE, 2)
+    live(records, clock, WINDOW_SECONDS)
+    reports.take(one.id, "a", FAILURE, 2)
+    assert not is_out(one), "its first failures are long past"
+    reports.take(one.id, "a", FAILURE)
+    assert is_out(one), "and so is what another used well"
+
+
+def test_a_report_never_revives(records: Records, reports: Reports, clock: FakeClock) -> None:
+    one = heard(records)[0]
+    reports.take(one.id, "a", FAILURE, 3)
+    for _ in range(60):
+        live(records, clock, 1)
+        reports.take(one.id, "a", SUCCESS)
+        reports.take(one.id, "b", SUCCESS)
+    assert is_out(one)
+    live(records, clock, LONG)
+    assert one.verdict.reason is Reason.HEARTBEAT_EXPIRED
+    reports.take(one.id, "a", SUCCESS, 1000)
+    assert one.verdict.reason is Reason.HEARTBEAT_EXPIRED
+
+
+def test_it_returns_by_a_beat_after_its_time(
+    records: Records, reports: Reports, clock: FakeClock
+) -> None:
+    one = heard(records)[0]
+    reports.take(one.id, "a", FAILURE, 3)
+    for _ in range(30):
+        assert is_out(one)
+        live(records, clock, 1)
+        records.beat(one)
+    assert one.verdict.ready
+
+
+def test_at_most_half_are_taken_out(records: Records, reports: Reports) -> None:
+    many = heard(records, 5)
+    for record in many:
+        reports.take(record.id, "a", FAILURE, 100)
+    assert sum(map(is_out, many)) == 2
+
+
+@pytest.mark.parametrize(("outcome", "out"), [(FAILURE, True), (TIMEOUT, False)])
+def test_the_last_one_goes_for_failures_but_not_for_time_outs(
+    outcome: CallOutcome, out: bool, records: Records, reports: Reports
+) -> None:
+    (one,) = heard(records, 1)
+    reports.take(one.id, "a", outcome, 100)
+    assert is_out(one) is out
+
+
+@pytest.mark.parametrize(("outcome", "out"), [(FAILURE, 4), (TIMEOUT, 2)], ids=["dead", "busy"])
+def test_who_is_silent_as_well_goes_for_failures_in_any_case(
+    outcome: CallOutcome, out: int, records: Records, reports: Reports, clock: FakeClock
+) -> None:
+    records.guard.settings = GuardSettings()
+    many = heard(records)
+    live(records, clock, LONG)
+    assert all(record.frozen for record in many)
+    for record in many:
+        reports.take(record.id, "a", outcome, 3)
+    assert sum(map(is_out, many)) == out
+
+
+def test_time_outs_count_where_others_are_left(records: Records, reports: Reports) -> None:
+    one = heard(records)[0]
+    reports.take(one.id, "a", TIMEOUT, 3)
+    assert is_out(one)
+
+
+def test_reports_on_an_earlier_incarnation_change_nothing(
+    records: Records, reports: Reports
+) -> None:
+    one = heard(records)[0]
+    early = one.id
+    put(records, "vicuna-0", host="elsewhere", heartbeat_timeout=LONG)
+    records.beat(one)
+    assert reports.take(early, "a", FAILURE, 100) is ReportResult.UNKNOWN
+    assert one.verdict.ready
+    assert reports.results[FAILURE, ReportResult.UNKNOWN] == 1
+
+
+def test_what_was_said_of_an_earlier_incarnation_is_forgotten(
+    records: Records, reports: Reports
+) -> None:
+    one = heard(records)[0]
+    reports.take(one.id, "a", FAILURE, 2)
+    put(records, "vicuna-0", host="elsewhere", heartbeat_timeout=LONG)
+    records.beat(one)
+    reports.take(one.id, "a", FAILURE)
+    assert one.verdict.ready
+
+
+def test_reporters_are_bounded(records: Records, reports: Reports) -> None:
+    one = heard(records)[0]
+    for index in range(MAX_REPORTERS * 3):
+        reports.take(one.id, f"r{index}", SUCCESS)
+    assert reports.opinions(one) == Opinions(bad=0, good=MAX_REPORTERS, refused=False)
+
+
+def test_nothing_is_left_of_records_that_are_gone(records: Records, reports: Reports) -> None:
+    many = heard(records)
+    for record in many:
+        reports.take(record.id, "a", FAILURE, 3)
+        reports.take(record.id, "a", SUCCESS)
+    for record in many:
+        records.remove(record.key)
+    assert len(reports) == 0

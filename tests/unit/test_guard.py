@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from modelinstance.registry.guard import EVERYONE, GuardSettings, Outage
+from modelinstance.registry.health import Life
+from modelinstance.registry.instance import Rotation
+from modelinstance.registry.reasons import Phase, Reason
+from modelinstance.registry.record import Record
+from modelinstance.registry.records import Records
+from unit.builders import TIMEOUT, live, put
+from unit.clock import FakeClock
+
+LIMIT = 60.0
+SETTINGS = GuardSettings(share=0.5, least=3, seconds=LIMIT)
+
+
+@pytest.fixture
+def guarded(records: Records) -> Records:
+    records.guard.settings = SETTINGS
+    return records
+
+
+def crowd(records: Records, number: int, model: str = "vicuna") -> list[Record]:
+    """So many instances of a model, all heard just now."""
+    made = [
+        put(records, f"{model}-{index}", model_name=model, host=f"h{index}")
+        for index in range(number)
+    ]
+    for record in made:
+        records.beat(record)
+    return made
+
+
+def keep(records: Records, clock: FakeClock, seconds: float, *beating: Record) -> None:
+    """Let time pass while these beat each second."""
+    for _ in range(int(seconds)):
+        live(records, clock, 1)
+        for record in beating:
+            records.beat(record)
+
+
+def frozen(*of: Record) -> list[bool]:
+    return [record.verdict.reason is Reason.CORRELATED_SILENCE for record in of]
+
+
+def test_all_silent_at_once_stay_selectable_and_are_marked(
+    guarded: Records, clock: FakeClock
+) -> None:
+    turns: list[Phase] = []
+    guarded.on_verdict(lambda record: turns.append(record.verdict.phase))
+    many = crowd(guarded, 3)
+    turns.clear()
+    live(guarded, clock, TIMEOUT)
+    assert frozen(*many) == [True] * 3
+    assert turns == [Phase.DEGRADED] * 3, "nobody was out in between"
+    assert [record.verdict.ready for record in many] == [True] * 3
+    assert guarded.guard.frozen == 3
+    assert guarded.select("vicuna").verdict.ready
+
+
+def test_two_are_single_cases(guarded: Records, clock: FakeClock) -> None:
+    pair = crowd(guarded, 2)
+    live(guarded, clock, TIMEOUT)
+    assert [record.verdict.reason for record in pair] == [Reason.HEARTBEAT_EXPIRED] * 2
+
+
+def test_less_than_half_of_a_model_is_no_outage(guarded: Records, clock: FakeClock) -> None:
+    many = crowd(guarded, 7)
+    keep(guarded, clock, TIMEOUT, *many[3:])
+    assert [record.verdict.reason for record in many[:3]] == [Reason.HEARTBEAT_EXPIRED] * 3
+    assert guarded.guard.outages == 0
+
+
+def test_one_silence_is_never_hidden_by_the_health_of_others(
+    guarded: Records, clock: FakeClock
+) -> None:
+    many = crowd(guarded, 5)
+    keep(guarded, clock, TIMEOUT, *many[1:])
+    assert many[0].verdict.reason is Reason.HEARTBEAT_EXPIRED
+
+
+def test_those_that_fell_within_a_timeout_before_are_brought_back(
+    guarded: Records, clock: FakeClock
+) -> None:
+    many = crowd(guarded, 6)
+    for silent in (0, 1):
+        keep(guarded, clock, 2, *many[silent + 1 :])
+    live(guarded, clock, TIMEOUT - 3)
+    assert frozen(*many) == [False] * 6
+    assert many[0].verdict.reason is Reason.HEARTBEAT_EXPIRED
+    live(guarded, clock, 4)
+    assert frozen(*many) == [True] * 6
+    assert not any(record.falls for record in many), "that was none of their own"
+
+
+def test_what_fell_silent_long_ago_does_not_count(guarded: Records, clock: FakeClock) -> None:
+    many = crowd(guarded, 5)
+    keep(guarded, clock, 2 * TIMEOUT, *many[2:])
+    keep(guarded, clock, TIMEOUT + 1, *many[3:])
+    expired = [record.verdict.reason is Reason.HEARTBEAT_EXPIRED for record in many]
+    assert expired == [True, True, True, False, False]
+
+
+def test_a_beat_ends_it_for_one_and_the_rest_gets_a_full_timeout(
+    guarded: Records, clock: FakeClock
+) -> None:
+    many = crowd(guarded, 4)
+    live(guarded, clock, TIMEOUT)
+    for record in many[:2]:
+        guarded.beat(record)
+    assert [record.verdict.phase for record in many[:2]] == [Phase.HEALTHY] * 2
+    assert frozen(*many[2:]) == [True] * 2
+    keep(guarded, clock, TIMEOUT - 1, *many[:2])
+    assert frozen(*many[2:]) == [True] * 2
+    keep(guarded, clock, 1, *many[:2])
+    assert [record.verdict.reason for record in many[2:]] == [Reason.HEARTBEAT_EXPIRED] * 2
+    assert (guarded.guard.frozen, list(guarded.guard.engaged())) == (0, [])
+
+
+def test_it_ends_after_its_time_whatever_comes(guarded: Records, clock: FakeClock) -> None:
+    many = crowd(guarded, 4)
+    live(guarded, clock, TIMEOUT + LIMIT - 1)
+    assert frozen(*many) == [True] * 4
+    live(guarded, clock, 1)
+    assert [record.verdict.reason for record in many] == [Reason.HEARTBEAT_EXPIRED] * 4
+    live(guarded, clock, LIMIT)
+    assert (guarded.guard.frozen, guarded.guard.outages) == (0, 1)
+
+
+@pytest.mark.parametrize("how", ["deleting", "drained", "deregistered", "disabled", "removed"])
+def test_it_freezes_silence_alone(how: str, guarded: Records, clock: FakeClock) -> None:
+    many = crowd(guarded, 6)
+    live(guarded, clock, TIMEOUT)
+    one = many[0]
+    if how == "deleting":
+        put(guarded, "vicuna-0", host="h0", deleting=True)
+    elif how == "drained":
+        guarded.set_drained(one, drained=True)
+    elif how == "deregistered":
+        guarded.set_deregistered(one, deregistered=True)
+    elif how == "disabled":
+        put(guarded, "vicuna-0", host="h0", rotation=Rotation.DISABLED)
+    else:
+        guarded.remove(one.key)
+    assert not one.frozen
+    assert how == "removed" or not one.verdict.ready
+    assert guarded.guard.frozen == 5
+
+
+def test_a_failing_probe_and_what_a_worker_says_count_all_the_same(
+    guarded: Records, clock: FakeClock
+) -> None:
+    many = crowd(guarded, 3)
+    live(guarded, clock, TIMEOUT)
+    guarded.eject(many[0])
+    assert many[0].verdict.reason is Reason.CALLS_FAILING
+    guarded.beat(many[1], failure="the engine is gone")
+    assert many[1].verdict.reason is Reason.WORKER_NOT_READY
+
+
+def test_of_all_models_together(guarded: Records, clock: FakeClock) -> None:
+    told: list[Outage] = []
+    guarded.guard.on_outage.append(told.append)
+    many = [crowd(guarded, 1, f"m{index}")[0] for index in range(4)]
+    live(guarded, clock, TIMEOUT)
+    assert frozen(*many) == [True] * 4
+    for record in many:
+        guarded.beat(record)
+    assert told == [Outage(EVERYONE, True, 4), Outage(EVERYONE, False, 0)]
+    assert [record.verdict.phase for record in many] == [Phase.HEALTHY] * 4
+
+
+def test_one_of_a_model_that_is_out_by_itself_is_told_once(
+    guarded: Records, clock: FakeClock
+) -> None:
+    told: list[Outage] = []
+    guarded.guard.on_outage.append(told.append)
+    crowd(guarded, 3)
+    live(guarded, clock, TIMEOUT)
+    assert told == [Outage("vicuna", True, 3)]
+
+
+def test_without_settings_everybody_expires(records: Records, clock: FakeClock) -> None:
+    many = crowd(records, 5)
+    live(records, clock, TIMEOUT)
+    assert [record.verdict.reason for record in many] == [Reason.HEARTBEAT_EXPIRED] * 5
+
+
+def test_to_switch_it_off_lets_all_go(guarded: Records, clock: FakeClock) -> None:
+    many = crowd(guarded, 4)
+    live(guarded, clock, TIMEOUT)
+    guarded.guard.configure(None)
+    live(guarded, clock, 0.1)
+    assert [record.verdict.reason for record in many] == [Reason.HEARTBEAT_EXPIRED] * 4
+    assert guarded.guard.frozen == 0
+    live(guarded, clock, TIMEOUT)
+    assert len(guarded.guard) == 0
+
+
+def test_a_restart_goes_on_where_it_was(guarded: Records, clock: FakeClock) -> None:
+    many = [put(guarded, f"vicuna-{index}", host=f"h{index}") for index in range(3)]
+    for record in many:
+        guarded.resume(record, Life.SILENT, guarded.local, None, frozen=True)
+    assert frozen(*many) == [True] * 3
+    live(guarded, clock, LIMIT)
+    assert frozen(*many) == [False] * 3
+
+
+def test_nothing_is_left(guarded: Records, clock: FakeClock) -> None:
+    many = crowd(guarded, 20) + crowd(guarded, 2, "llama")
+    live(guarded, clock, TIMEOUT)
+    for record in many:
+        guarded.remove(record.key)
+    live(guarded, clock, LIMIT)
+    assert len(guarded.guard) == 0
+
+
+# -- whatever happens ----------------------------------------------------------------------------
+
+
+@dataclass
+class Seen:
+    """What the guard must answer for, worked out without it."""
+
+    since: dict[Record, int] = field(default_factory=dict)
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["beat", "pass", "drain", "undrain", "remove", "put"]), st.integers(0, 7)
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(STEPS)
+def test_the_counts_are_those_of_the_records_and_nobody_is_frozen_for_too_long(
+    steps: list[tuple[str, int]],
+) -> None:
+    clock = FakeClock()
+    records = Records(TIMEOUT, clock=clock)
+    records.guard.settings = SETTINGS
+    crowd(records, 8)
+    seen = Seen()
+    for what, which in steps:
+        record = next((r for r in records if r.key.name == f"vicuna-{which}"), None)
+        if what == "put" and record is None:
+            put(records, f"vicuna-{which}", host=f"h{which}")
+        elif what == "pass":
+            for _ in range(4):
+                live(records, clock, 1)
+                for each in records:
+                    seen.since[each] = seen.since.get(each, 0) + 1 if each.frozen else 0
+        elif record is not None and what == "beat":
+            records.beat(record)
+        elif record is not None and what == "remove":
+            records.remove(record.key)
+        elif record is not None and what in {"drain", "undrain"}:
+            records.set_drained(record, drained=what == "drain")
+        for each in records:
+            assert each.frozen <= (each.life is Life.SILENT and not each.drained)
+            assert (each.verdict.phase is Phase.DEGRADED) == each.frozen
+        assert records.guard.frozen == sum(each.frozen for each in records)
+        assert records.guard.frozen in {0, *range(1, 9)}
+        assert all(seconds <= LIMIT for seconds in seen.since.values())
