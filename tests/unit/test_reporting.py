@@ -11,15 +11,13 @@ from modelinstance.registry.reasons import Phase, Reason
 from modelinstance.registry.record import Record
 from modelinstance.registry.records import Records
 from modelinstance.registry.reporting import (
-    MAX_BACKOFF_SECONDS,
     Condition,
     ConditionType,
-    Outbox,
     StatusWrite,
     compose,
     is_current,
 )
-from unit.builders import key, live, put, reported, spec, status_of
+from unit.builders import live, put, reported, spec, status_of
 from unit.clock import START, FakeClock
 
 HEALTHY = reported(Phase.HEALTHY, Reason.HEARTBEAT_RECEIVED)
@@ -236,87 +234,3 @@ def test_what_is_written_is_current_once_it_is_there(records: Records, record: R
         records.set_drained(record, drained=drained)
         write = composed(record, 7, 1, None, START)
         assert is_current(record, 1, status_of(write))
-
-
-# -- the outbox ----------------------------------------------------------------------------------
-
-KEY, OTHER = key("one"), key("other")
-
-
-@pytest.fixture
-def outbox() -> Outbox:
-    outbox = Outbox()
-    outbox.add(KEY)
-    return outbox
-
-
-def test_a_key_waits_once_and_the_longest_waiting_comes_first(outbox: Outbox) -> None:
-    outbox.add(OTHER)
-    outbox.add(KEY)
-    assert list(outbox.ready(0.0)) == [KEY, OTHER]
-    assert len(outbox) == 2
-
-
-def test_what_is_under_way_does_not_wait(outbox: Outbox) -> None:
-    outbox.sent(KEY)
-    assert list(outbox.ready(0.0)) == []
-    outbox.add(KEY)
-    assert list(outbox.ready(1000.0)) == []
-    outbox.settle(KEY)
-    assert list(outbox.ready(0.0)) == [KEY]
-
-
-def test_what_was_discarded_does_not_wait(outbox: Outbox) -> None:
-    outbox.discard(KEY)
-    outbox.discard(KEY)
-    assert list(outbox.ready(0.0)) == []
-
-
-def test_failures_are_tried_again_later_and_later(outbox: Outbox) -> None:
-    now, waits = 0.0, []
-    for _ in range(9):
-        outbox.sent(KEY)
-        outbox.fail(KEY, now)
-        wait = next(s for s in range(100) if list(outbox.ready(now + s)))
-        waits.append(float(wait))
-        now += wait
-    assert waits == [1, 2, 4, 8, 16, 32, *[MAX_BACKOFF_SECONDS] * 3]
-
-
-def test_failures_without_end_are_borne(outbox: Outbox) -> None:
-    for _ in range(3000):
-        outbox.fail(KEY, 0.0)
-    assert list(outbox.ready(MAX_BACKOFF_SECONDS)) == [KEY]
-
-
-def test_a_success_ends_the_backoff(outbox: Outbox) -> None:
-    for _ in range(5):
-        outbox.fail(KEY, 0.0)
-    outbox.settle(KEY)
-    assert list(outbox.ready(0.0)) == [KEY]
-    outbox.fail(KEY, 0.0)
-    assert list(outbox.ready(1.0)) == [KEY]
-
-
-def test_a_new_change_does_not_end_the_backoff(outbox: Outbox) -> None:
-    outbox.fail(KEY, 0.0)
-    outbox.add(KEY)
-    assert list(outbox.ready(0.5)) == []
-
-
-def test_one_failure_holds_back_nobody_else(outbox: Outbox) -> None:
-    outbox.add(OTHER)
-    outbox.fail(KEY, 0.0)
-    assert list(outbox.ready(0.0)) == [OTHER]
-
-
-def test_settling_what_is_unknown_does_nothing(outbox: Outbox) -> None:
-    outbox.settle(OTHER)
-    outbox.fail(OTHER, 0.0)
-    assert list(outbox.ready(100.0)) == [KEY]
-
-
-def test_what_a_dead_writer_had_under_way_waits_again(outbox: Outbox) -> None:
-    outbox.sent(KEY)
-    outbox.abandon()
-    assert list(outbox.ready(0.0)) == [KEY]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,6 +23,8 @@ MAX_BACKOFF_SECONDS = 30.0
 LASTING_SECONDS = 60.0
 """A run that lasted this long was a good one: the next failure starts from a short backoff."""
 JOIN_SECONDS = 8.0
+LAST_SECONDS = 0.5
+"""What is being written at a stop, and then what is still to be, may take so long each."""
 NEEDED = frozenset({api.MODEL_INSTANCES, api.INSTANCE_REGISTRIES})
 
 ResultT = TypeVar("ResultT")
@@ -184,8 +187,17 @@ class _Run:
                 self._stop.set()
         try:
             await watch.operate(handlers, self._stop, scopes=self._watched)
+            if self._stopped_early:
+                await self._write_last(writer)
         finally:
             await client.close()
+
+    @staticmethod
+    async def _write_last(writer: StatusWriter) -> None:
+        """What a worker was told a moment ago is to be known to whoever comes next."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_SECONDS):
+                await writer.tick()
 
     def _hand_over(self, function: Callable[..., object], *arguments: object) -> None:
         """Call a function in the home thread, and do not wait; what it throws is an event lost."""
@@ -200,7 +212,7 @@ class _Run:
         self._home.call_soon_threadsafe(call)
 
     def _until_stopped(self, tick: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
-        """A tick that ends at once when the run is told to stop, as kopf waits for timers."""
+        """A tick that ends soon when the run is told to stop, as kopf waits for timers."""
 
         async def bounded() -> None:
             if self._stop is None:
@@ -209,6 +221,7 @@ class _Run:
             stopping = asyncio.ensure_future(self._stop.wait())
             try:
                 await asyncio.wait({ticking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({ticking}, timeout=LAST_SECONDS)
             finally:
                 stopping.cancel()
                 if not ticking.done():

@@ -1,0 +1,72 @@
+"""What the API server's answer to a status write means, and what is said of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from modelinstance.cluster.client import (
+    CONFLICT,
+    FORBIDDEN,
+    NOT_FOUND,
+    SERVER_ERROR,
+    TOO_MANY,
+    UNAUTHORIZED,
+    ClusterError,
+)
+from modelinstance.registry.instance import InstanceKey
+from modelinstance.registry.pacing import WriteResult
+
+logger = logging.getLogger(__name__)
+
+UNPROCESSABLE = 422
+MISFIT = "failed to create typed patch object"
+"""With these words and 500 the API server tells of a field that the installed CRD has not."""
+
+SILENCE_SECONDS = 600.0
+"""A complaint that was not heard of for this long is told again."""
+MAX_SAID = 100
+
+_RESULTS = {
+    None: WriteResult.UNAVAILABLE,
+    UNAUTHORIZED: WriteResult.UNAUTHORIZED,
+    FORBIDDEN: WriteResult.FORBIDDEN,
+    CONFLICT: WriteResult.CONFLICT,
+    UNPROCESSABLE: WriteResult.INVALID,
+    TOO_MANY: WriteResult.THROTTLED,
+}
+_HINTS = {
+    WriteResult.FORBIDDEN: "; grant the operator what its role in deploy/ holds",
+    WriteResult.INVALID: "; the installed CRD is not of this version: apply crds/",
+}
+
+
+def result_of(error: ClusterError) -> WriteResult:
+    """How a write ended that failed. Without the resource type there is nothing to write to."""
+    if error.status == NOT_FOUND:
+        return WriteResult.GONE if error.kind else WriteResult.UNAVAILABLE
+    if error.status is not None and error.status >= SERVER_ERROR:
+        return WriteResult.INVALID if MISFIT in str(error) else WriteResult.UNAVAILABLE
+    return _RESULTS.get(error.status, WriteResult.FAILED)
+
+
+class Complaints:
+    """Says each thing once, not once for each instance that it is said of."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._said: dict[str, float] = {}
+
+    def say(self, result: WriteResult, text: str, key: InstanceKey) -> None:
+        """Log why a write failed, unless it was said of another instance of the namespace."""
+        now = self._clock()
+        what = text.replace(str(key), f"{key.namespace}/*").replace(f'"{key.name}"', '"*"')
+        heard = self._said.pop(what, None)
+        self._said[what] = now
+        if heard is not None and now - heard < SILENCE_SECONDS:
+            return
+        while len(self._said) > MAX_SAID:
+            del self._said[next(iter(self._said))]
+        level = logging.ERROR if result in _HINTS else logging.WARNING
+        logger.log(level, "%s%s; it will be tried again", text, _HINTS.get(result, ""))
