@@ -19,9 +19,9 @@ from modelinstance.cluster.pods import PodClient
 from modelinstance.cluster.translate import UnreadableError
 from modelinstance.registry.instance import InstanceKey
 from modelinstance.registry.mirror import Mirror
+from modelinstance.registry.outbox import Outbox
 from modelinstance.registry.podbook import PodBook
 from modelinstance.registry.pods import Gate, PodFacts
-from modelinstance.registry.reporting import Outbox
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Gates:
         self._mirror = mirror
         self._book = book
         self._writes = writes
-        self._outbox = Outbox()
+        self._outbox = Outbox(mirror.records.random)
         self._complaint = ""
 
     def look(self, key: InstanceKey) -> None:

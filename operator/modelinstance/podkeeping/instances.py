@@ -17,6 +17,7 @@ from modelinstance.podkeeping.complaints import Complaints
 from modelinstance.podkeeping.names import NameReader
 from modelinstance.registry.instance import InstanceKey
 from modelinstance.registry.mirror import Mirror
+from modelinstance.registry.outbox import Outbox
 from modelinstance.registry.podbook import PodBook, is_made_for_pod
 from modelinstance.registry.podplans import Resource, Step, plan
 from modelinstance.registry.pods import PodFacts
@@ -28,7 +29,6 @@ from modelinstance.registry.podspecs import (
     discovers_names,
     instance_of,
 )
-from modelinstance.registry.reporting import Outbox
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Instances:
         self._names = names
         self._complaints = complaints
         self._writes = writes
-        self._outbox = Outbox()
+        self._outbox = Outbox(mirror.records.random)
         self._removed: dict[InstanceKey, str] = {}
         self._refused = ""
 

@@ -15,6 +15,7 @@ from modelinstance.podkeeping.complaints import Complaints
 from modelinstance.podkeeping.gates import Gates
 from modelinstance.podkeeping.instances import Instances
 from modelinstance.podkeeping.names import NameReader
+from modelinstance.registry.events import EventBook
 from modelinstance.registry.instance import InstanceKey
 from modelinstance.registry.mirror import Mirror
 from modelinstance.registry.podbook import PodBook
@@ -39,13 +40,15 @@ class PodKeeper:
         mirror: Mirror,
         tallies: Tallies,
         getter: Getter,
+        *,
+        events: EventBook,
         scopes: Sequence[str],
     ) -> None:
         self.book = PodBook(mirror.records, scopes)
         self._client = client
         self._mirror = mirror
         self._tallies = tallies
-        self._complaints = Complaints(client, tallies.pod_writes)
+        self._complaints = Complaints(events)
         self._gates = Gates(client, mirror, self.book, tallies.pod_writes)
         self._names = NameReader(getter, self.book, lambda facts: self._look(facts.key))
         self._followers = [PodFollower(client, self, scope) for scope in scopes]
@@ -68,10 +71,7 @@ class PodKeeper:
             async with asyncio.TaskGroup() as group:
                 for follower in self._followers:
                     group.create_task(follower.run())
-                for work in (
-                    self._instances.write, self._gates.write, self._complaints.write,
-                    self._names.read,
-                ):  # fmt: skip
+                for work in (self._instances.write, self._gates.write, self._names.read):
                     group.create_task(self._keep(work))
         finally:
             await self._client.close()
