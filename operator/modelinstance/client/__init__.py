@@ -2,6 +2,7 @@
 
 from modelinstance.client.connection import Answer, Connection
 from modelinstance.client.errors import RegistryUnavailableError
+from modelinstance.client.reports import RouterReports
 from modelinstance.client.workers import (
     Heard,
     Load,
@@ -20,5 +21,6 @@ __all__ = [
     "Registered",
     "Registration",
     "RegistryUnavailableError",
+    "RouterReports",
     "WorkerClient",
 ]

@@ -47,6 +47,7 @@ class Instance:
     healthy: bool
     phase: str
     reason: str
+    incarnation: str
 
     @property
     def key(self) -> str:
@@ -79,6 +80,7 @@ class Instance:
                 healthy=data["healthy"] is True,
                 phase=_text(data["phase"]),
                 reason=_text(data["reason"]),
+                incarnation=_text(data["incarnation"]),
             )
         except (KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"an event holds no instance: {error!r}") from error

@@ -30,7 +30,13 @@ from modelinstance.commands.agent_options import (
     RoutePath,
     agent_option,
 )
-from modelinstance.commands.options import Namespace, Seconds, log_level_option, set_up_logging
+from modelinstance.commands.options import (
+    Namespace,
+    Seconds,
+    log_format_option,
+    log_level_option,
+    set_up_logging,
+)
 
 MAX_LABELS = 32
 
@@ -192,6 +198,7 @@ MAX_LABELS = 32
     help="A file that holds the bearer token, or API key, that the engine asks for.",
 )
 @log_level_option
+@log_format_option
 def agent(
     *,
     registries: tuple[str, ...],
@@ -206,6 +213,7 @@ def agent(
     heartbeat_timeout: float | None,
     period: float,
     log_level: str,
+    log_format: str,
     **others: Any,
 ) -> None:
     """Stand beside an LLM engine: ask whether it truly answers, and tell registries."""
@@ -220,7 +228,7 @@ def agent(
             f"{downward.IP} to the pod's IP by the downward API"
         )
     _check(aliases, weight, dict(labels), heartbeat_timeout, period)
-    set_up_logging(log_level)
+    set_up_logging(log_level, log_format)
     settings = AgentSettings(
         registries=tuple(dict.fromkeys(registries)),
         target=Target(host, port, scheme, base_path),

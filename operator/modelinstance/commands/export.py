@@ -60,13 +60,14 @@ def export(
     hold: float,
     token_file: Path | None,
     log_level: str,
+    log_format: str,
     form: str,
     path: Path,
     base: Path | None,
     once: bool,
 ) -> None:
     """Keep a file equal to what the registry selects, in the form that a router reads."""
-    set_up_logging(log_level)
+    set_up_logging(log_level, log_format)
     render = _render(form, model, base, path)
 
     async def work() -> None:

@@ -86,6 +86,7 @@ def feed(
     hold: float,
     token_file: Path | None,
     log_level: str,
+    log_format: str,
     routers: tuple[tuple[str, str], ...],
     router_token_file: Path | None,
     state_file: Path | None,
@@ -93,7 +94,7 @@ def feed(
     interval: float,
 ) -> None:
     """Keep the workers of running routers equal to what the registry selects."""
-    set_up_logging(log_level)
+    set_up_logging(log_level, log_format)
     try:
         state = State(state_file)
     except StateError as error:

@@ -16,6 +16,7 @@ from modelinstance.commands.options import (
     Namespace,
     Seconds,
     is_host,
+    log_format_option,
     log_level_option,
     shown,
 )
@@ -54,14 +55,22 @@ class BaseUrl(click.ParamType[str]):
         return str(value).rstrip("/")
 
 
+registry_option = click.option(
+    "--registry", required=True, type=BaseUrl(),
+    envvar="MODELINSTANCE_REGISTRY", show_envvar=True,
+    help="The base URL of the registry.",
+)  # fmt: skip
+token_file_option = click.option(
+    "--token-file", type=click.Path(path_type=Path),
+    envvar="MODELINSTANCE_TOKEN_FILE", show_envvar=True,
+    help="A file with the bearer token for the registry. It may change.",
+)  # fmt: skip
+
+
 def following(command: C) -> C:
     """The options of everything that follows a registry."""
     options = (
-        click.option(
-            "--registry", required=True, type=BaseUrl(),
-            envvar="MODELINSTANCE_REGISTRY", show_envvar=True,
-            help="The base URL of the registry.",
-        ),
+        registry_option,
         click.option(
             "--model", metavar="MODEL", envvar="MODELINSTANCE_MODEL", show_envvar=True,
             help="Only instances of this model, or with this alias. Default: all.",
@@ -81,12 +90,9 @@ def following(command: C) -> C:
             help="How long instances stay in use that a registry does not know after a restart, or "
             "that fall silent as the last ones of their model.",
         ),
-        click.option(
-            "--token-file", type=click.Path(path_type=Path),
-            envvar="MODELINSTANCE_TOKEN_FILE", show_envvar=True,
-            help="A file with the bearer token for the registry. It may change.",
-        ),
+        token_file_option,
         log_level_option,
+        log_format_option,
     )  # fmt: skip
     for option in reversed(options):
         command = option(command)

@@ -11,6 +11,8 @@ import click
 from modelinstance.registry.instance import DNS_LABEL
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
+TEXT, JSON = "text", "json"
+TEXT_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 NAMESPACE = re.compile(DNS_LABEL)
 HOST = re.compile(r"[\w-]{1,63}(?:\.[\w-]{1,63})*\.?|[0-9a-fA-F]*:[0-9a-fA-F:.]*(?:%[\w.-]+)?")
@@ -76,6 +78,13 @@ log_level_option = click.option(
 )  # fmt: skip
 
 
+log_format_option = click.option(
+    "--log-format", default=TEXT, show_default=True, type=click.Choice([TEXT, JSON]),
+    envvar="MODELINSTANCE_LOG_FORMAT", show_envvar=True,
+    help="How it is logged: as text, or as JSON, in either case an entry a line.",
+)  # fmt: skip
+
+
 class OneLine(logging.Formatter):
     """Keeps a message on its line: what others sent must not look like another entry."""
 
@@ -85,10 +94,17 @@ class OneLine(logging.Formatter):
         return super().formatMessage(record)
 
 
-def set_up_logging(level: str) -> None:
+def _json_lines() -> logging.Formatter:
+    """What makes JSON of an entry; its library is for those alone who ask for it."""
+    from modelinstance.commands.jsonlog import JsonLines  # noqa: PLC0415
+
+    return JsonLines()
+
+
+def set_up_logging(level: str, form: str) -> None:
     """Log to standard error, an entry a line."""
     handler = logging.StreamHandler()
-    handler.setFormatter(OneLine("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    handler.setFormatter(_json_lines() if form == JSON else OneLine(TEXT_FORMAT))
     logging.basicConfig(level=level.upper(), handlers=[handler])
     for name in ("kopf", "uvicorn"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))

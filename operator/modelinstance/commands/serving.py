@@ -16,13 +16,20 @@ import click
 from modelinstance.app import Operator, Standalone
 from modelinstance.cluster.access import Access as ClusterAccess
 from modelinstance.cluster.access import AccessError as ClusterAccessError
-from modelinstance.commands.options import Namespace, Seconds, log_level_option, set_up_logging
+from modelinstance.commands.options import (
+    Namespace,
+    Seconds,
+    log_format_option,
+    log_level_option,
+    set_up_logging,
+)
 from modelinstance.http.access import Access, OpenAccess, TokenAccess
 from modelinstance.settings import (
     DEFAULT_HEARTBEAT_TIMEOUT_SECONDS,
     DEFAULT_NAMESPACE,
     DEFAULT_REMOVE_AFTER_SECONDS,
     DEFAULT_RESYNC_INTERVAL_SECONDS,
+    DEFAULT_WRITES_PER_SECOND,
     Settings,
 )
 
@@ -95,6 +102,7 @@ def serving(command: Command) -> Command:
             "must send one. It may change. Default: everyone is let in.",
         ),
         log_level_option,
+        log_format_option,
     )  # fmt: skip
     for option in reversed(options):
         command = option(command)
@@ -104,7 +112,8 @@ def serving(command: Command) -> Command:
 @click.command(
     epilog="A flag goes before its environment variable, and that before the InstanceRegistry "
     "object 'default' in the operator's namespace, where spec.heartbeat.timeoutSeconds, "
-    "spec.resyncIntervalSeconds and spec.registration.removeAfterSeconds can be set."
+    "spec.resyncIntervalSeconds, spec.statusWritesPerSecond and "
+    "spec.registration.removeAfterSeconds can be set."
 )
 @serving
 @click.option(
@@ -132,6 +141,14 @@ def serving(command: Command) -> Command:
     show_envvar=True,
     help="How often all instances are listed anew, to repair what a watch missed. "
     f"Default: {DEFAULT_RESYNC_INTERVAL_SECONDS:g}.",
+)
+@click.option(
+    "--status-writes-per-second",
+    type=click.IntRange(1, 10000),
+    envvar="MODELINSTANCE_STATUS_WRITES_PER_SECOND",
+    show_envvar=True,
+    help="How many statuses are written in a second at the most, for example after the API server "
+    f"was away. Default: {DEFAULT_WRITES_PER_SECOND:g}.",
 )
 @click.option(
     "--allowed-network",
@@ -170,14 +187,16 @@ def run(
     heartbeat_timeout: float | None,
     resync_interval: float | None,
     remove_after: float | None,
+    status_writes_per_second: int | None,
     allowed_networks: tuple[IPv4Network | IPv6Network, ...],
     pods: bool,
     kubeconfig: str | None,
     access_token_file: Path | None,
     log_level: str,
+    log_format: str,
 ) -> None:
     """Run the operator and its HTTP endpoint, in a cluster or by kubeconfig."""
-    set_up_logging(log_level)
+    set_up_logging(log_level, log_format)
     settings = Settings(
         operator_namespace=operator_namespace or ClusterAccess.pod_namespace() or "default",
         namespaces=tuple(dict.fromkeys(namespaces)),
@@ -186,6 +205,7 @@ def run(
         heartbeat_timeout=heartbeat_timeout,
         resync_interval=resync_interval,
         remove_after=remove_after,
+        status_writes=status_writes_per_second,
         allowed_networks=tuple(dict.fromkeys(allowed_networks)),
         pods=pods,
     )
@@ -212,9 +232,10 @@ def serve(
     remove_after: float | None,
     access_token_file: Path | None,
     log_level: str,
+    log_format: str,
 ) -> None:
     """Serve a registry in memory, without a cluster: for a laptop or a test."""
-    set_up_logging(log_level)
+    set_up_logging(log_level, log_format)
     access = _access(access_token_file)
 
     async def start() -> Program:

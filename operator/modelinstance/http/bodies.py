@@ -103,13 +103,15 @@ ModelName = Annotated[str, Field(min_length=1, max_length=253), AfterValidator(_
 Number = Annotated[float, Field(ge=0, le=MAX_NUMBER, allow_inf_nan=False)]
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
+    """Base of what is sent: nothing unknown, nothing converted."""
+
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=False, extra="forbid", frozen=True, strict=True
     )
 
 
-class LoadBody(_Body):
+class LoadBody(Body):
     """What a worker has to do."""
 
     running: Number = Field(0.0, description="Requests that run.")
@@ -135,7 +137,7 @@ def load_of(body: LoadBody | None) -> Load | None:
     return None if body is None else body.meant()
 
 
-class HeartbeatBody(_Body):
+class HeartbeatBody(Body):
     """How the instance shows that it is alive."""
 
     required: bool = Field(True, description="False: taken at its word, it never expires.")
@@ -144,7 +146,7 @@ class HeartbeatBody(_Body):
     )
 
 
-class PodBody(_Body):
+class PodBody(Body):
     """The pod that a worker runs in."""
 
     name: Annotated[str, Field(pattern=POD_NAME, max_length=253)] = Field(
@@ -153,7 +155,7 @@ class PodBody(_Body):
     uid: Annotated[str, Field(pattern=POD_UID)] = Field(description="Its metadata.uid.")
 
 
-class RegistrationBody(_Body):
+class RegistrationBody(Body):
     """A worker registers."""
 
     namespace: Annotated[str, Field(pattern=NAMESPACE)] | None = Field(
@@ -209,7 +211,7 @@ class RegistrationBody(_Body):
         )
 
 
-class BeatBody(_Body):
+class BeatBody(Body):
     """One heartbeat."""
 
     incarnation: Annotated[str, Field(pattern=INCARNATION)] = Field(
@@ -228,7 +230,7 @@ class BeatBody(_Body):
     )
 
 
-class BeatBatch(_Body):
+class BeatBatch(Body):
     """Several heartbeats, for example of all workers of a node."""
 
     items: Annotated[list[BeatBody], Field(min_length=1, max_length=MAX_BATCH)] = Field(
@@ -236,17 +238,18 @@ class BeatBatch(_Body):
     )
 
 
-_ONE, _SEVERAL = "(heartbeat)", "(heartbeats)"
-UNION_TAGS = frozenset({_ONE, _SEVERAL})
+ONE, SEVERAL = "(one)", "(several)"
+UNION_TAGS = frozenset({ONE, SEVERAL})
 """What pydantic puts into the place of an error beside the names of fields."""
 
 
-def _kind(body: Any) -> str:
-    batched = "items" in body if isinstance(body, dict) else isinstance(body, BeatBatch)
-    return _SEVERAL if batched else _ONE
+def number_of(body: Any) -> str:
+    """Whether a body is about one or about several: these are its ``items``."""
+    batched = "items" in body if isinstance(body, dict) else hasattr(body, "items")
+    return SEVERAL if batched else ONE
 
 
 Beats = Annotated[
-    Annotated[BeatBody, Tag(_ONE)] | Annotated[BeatBatch, Tag(_SEVERAL)], Discriminator(_kind)
+    Annotated[BeatBody, Tag(ONE)] | Annotated[BeatBatch, Tag(SEVERAL)], Discriminator(number_of)
 ]
 """One heartbeat, or several as ``items``."""

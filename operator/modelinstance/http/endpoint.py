@@ -20,6 +20,7 @@ from modelinstance.http.probes import probes
 from modelinstance.http.queries import queries
 from modelinstance.http.registering import registering
 from modelinstance.http.rendering import Renderings
+from modelinstance.http.reporting import reporting
 from modelinstance.http.source import Source
 from modelinstance.http.waiting import WaitingRoom
 from modelinstance.http.watching import Watchers, watching
@@ -73,6 +74,7 @@ def _documented(
     app.include_router(watching(watchers))
     app.include_router(registering(source))
     app.include_router(leaving(source))
+    app.include_router(reporting(source))
     app.include_router(probes(source, metrics))
     app.openapi = cache(partial(_described, app.openapi))  # type: ignore[method-assign]
     return app

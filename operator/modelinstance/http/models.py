@@ -9,6 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from modelinstance.registry.load import Load
 from modelinstance.registry.record import Record
+from modelinstance.registry.reports import ReportResult
 from modelinstance.registry.view import ViewState
 
 
@@ -21,11 +22,13 @@ class BeatOutcome(StrEnum):
     DEREGISTERED = "deregistered"
 
 
-class _Answer(BaseModel):
+class Answer(BaseModel):
+    """Base of what is answered."""
+
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
 
 
-class LoadReport(_Answer):
+class LoadReport(Answer):
     """What a worker has to do, as of its last report."""
 
     running: float = Field(description="Requests that run.")
@@ -44,7 +47,7 @@ class LoadReport(_Answer):
         )
 
 
-class Instance(_Answer):
+class Instance(Answer):
     """One instance, as it is now."""
 
     namespace: str = Field(description="The namespace of the resource.")
@@ -101,7 +104,7 @@ class RegisteredInstance(Instance):
     )
 
 
-class BeatAnswer(_Answer):
+class BeatAnswer(Answer):
     """What became of a heartbeat."""
 
     incarnation: str = Field(description="The incarnation to name from now on.")
@@ -111,63 +114,42 @@ class BeatAnswer(_Answer):
     )
 
 
-class BeatAnswers(_Answer):
+class BeatAnswers(Answer):
     """What became of several heartbeats, in their order."""
 
     items: list[BeatAnswer] = Field(description="One for each heartbeat.")
 
 
-class Evidence(_Answer):
-    """What a verdict rests on, with ages of now."""
+class ReportAnswer(Answer):
+    """What became of a report."""
 
-    life: str = Field(description="What was heard: Unheard, Heard or Silent.")
-    rotation: str = Field(description="What the owner asks for.")
-    heartbeat_required: bool = Field(description="Whether it has to send heartbeats.")
-    heartbeat_timeout_seconds: float = Field(description="The silence that makes it Unhealthy.")
-    heartbeat_age_seconds: float | None = Field(description="Seconds since the last heartbeat.")
-    expires_in_seconds: float | None = Field(
-        description="Seconds of attended time until it is Unhealthy; null if nothing is to expire."
-    )
-    deleting: bool = Field(description="Whether its resource is being deleted.")
-    deregistered: bool = Field(description="Whether the worker said goodbye.")
-    drained: bool = Field(description="Whether a drain was asked for over HTTP.")
-    pod: str | None = Field(
-        description="How its pod is: Starting, Ready, NotReady or Terminating; "
-        "null if it has none, or none that is looked at."
-    )
-    displaced: bool = Field(description="Whether another pod was heard at its address since.")
-    failure: str | None = Field(description="Why the worker says that it cannot answer.")
-    probe_passing: bool | None = Field(
-        description="Whether spec.probe succeeds; null if there is none, or it has not decided."
-    )
-    holder: str | None = Field(
-        description="Who holds its address instead, as NAMESPACE/NAME; null if nobody or hidden."
+    incarnation: str = Field(description="The incarnation to name from now on.")
+    result: ReportResult = Field(
+        description="accepted, which need not change anything; unknown: there is no such "
+        "incarnation any more, and it changed nothing."
     )
 
 
-class Explanation(_Answer):
-    """Why an instance is in its phase, and what would change it."""
+class ReportAnswers(Answer):
+    """What became of several reports, in their order."""
 
-    instance: Instance = Field(description="The instance.")
-    meaning: str = Field(description="What its reason means.")
-    action: str = Field(description="What to do about it.")
-    evidence: Evidence = Field(description="What the verdict rests on.")
+    items: list[ReportAnswer] = Field(description="One for each report.")
 
 
-class Gone(_Answer):
+class Gone(Answer):
     """An instance that is not there any more, or not one of those that were asked for."""
 
     namespace: str = Field(description="The namespace of the resource.")
     name: str = Field(description="The name of the resource.")
 
 
-class InstanceList(_Answer):
+class InstanceList(Answer):
     """Instances, in no particular order."""
 
     items: list[Instance] = Field(description="The instances.")
 
 
-class Model(_Answer):
+class Model(Answer):
     """One model name."""
 
     model: str = Field(description="The model that is served.")
@@ -175,13 +157,13 @@ class Model(_Answer):
     healthy: int = Field(description="How many of them may be called now.")
 
 
-class ModelList(_Answer):
+class ModelList(Answer):
     """Models, in the order of their names."""
 
     items: list[Model] = Field(description="The models.")
 
 
-class View(_Answer):
+class View(Answer):
     """How far the answers can be trusted."""
 
     synced: bool = Field(description="Whether all instances were listed at least once.")
@@ -190,7 +172,7 @@ class View(_Answer):
     failure: str | None = Field(description="Why the last look at the cluster failed, if it did.")
 
 
-class Readiness(_Answer):
+class Readiness(Answer):
     """Whether requests should come here."""
 
     ready: bool = Field(description="False before the first full LIST and during stop only.")
@@ -222,7 +204,7 @@ class Readiness(_Answer):
         )
 
 
-class Problem(_Answer):
+class Problem(Answer):
     """What went wrong (RFC 9457)."""
 
     type: str = Field(default="about:blank", description="What kind of problem it is.")

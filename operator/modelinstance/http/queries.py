@@ -11,20 +11,13 @@ from pydantic import Field
 from modelinstance.http import problems
 from modelinstance.http.access import Who
 from modelinstance.http.bodies import EXCLUDED
+from modelinstance.http.explanations import Explanation, explained
 from modelinstance.http.filters import Filter, Wanted, find
-from modelinstance.http.models import (
-    Evidence,
-    Explanation,
-    Instance,
-    InstanceList,
-    Model,
-    ModelList,
-)
+from modelinstance.http.models import Instance, InstanceList, Model, ModelList
 from modelinstance.http.rendering import shown
 from modelinstance.http.source import Source
 from modelinstance.http.waiting import WaitingRoom
 from modelinstance.registry.errors import NoHealthyInstanceError
-from modelinstance.registry.reasons import REASONS
 from modelinstance.registry.record import Record
 from modelinstance.registry.selection import Policy, Wish, policy_for
 
@@ -96,35 +89,8 @@ def queries(source: Source, room: WaitingRoom) -> APIRouter:
 
     @router.get("/instances/{namespace}/{name}/why", responses=problems.documented(404, 422))
     async def explain_instance(namespace: Namespace, name: Name, caller: Who) -> Explanation:
-        """Why an instance is in its phase, and what to do about it."""
-        record = find(records, caller, namespace, name)
-        instance = shown(records, record)
-        known, deadline = records.evidence(record), record.deadline
-        holder = known.holder
-        doc = REASONS[record.verdict.reason]
-        return Explanation(
-            instance=instance,
-            meaning=doc.meaning,
-            action=doc.action,
-            evidence=Evidence(
-                life=known.life,
-                rotation=known.spec.rotation,
-                heartbeat_required=known.spec.heartbeat_required,
-                heartbeat_timeout_seconds=known.timeout,
-                heartbeat_age_seconds=instance.heartbeat_age_seconds,
-                expires_in_seconds=None
-                if deadline is None or record.timeline is None
-                else round(max(deadline - record.timeline.now, 0.0), 3),
-                deleting=known.deleting,
-                deregistered=known.deregistered,
-                drained=known.drained,
-                pod=None if known.pod is None else known.pod.condition,
-                displaced=known.displaced,
-                failure=known.failure,
-                probe_passing=known.probe_passing,
-                holder=str(holder) if holder and holder.namespace == namespace else None,
-            ),
-        )
+        """Why an instance is in its phase: what each check sees, and what would change it."""
+        return explained(source, find(records, caller, namespace, name))
 
     @router.get("/select", responses=problems.documented(404, 422, 503))
     async def select(

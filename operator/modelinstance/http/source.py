@@ -6,6 +6,7 @@ from typing import Protocol
 
 from modelinstance.registry.records import Records
 from modelinstance.registry.registrations import Registered, Registration
+from modelinstance.registry.reports import Reports
 from modelinstance.registry.tallies import Tallies
 from modelinstance.registry.view import ViewState
 from modelinstance.registry.workers import Workers
@@ -26,6 +27,7 @@ class Source(Protocol):
 
     records: Records
     workers: Workers
+    reports: Reports
     tallies: Tallies
     stopping: bool
 
