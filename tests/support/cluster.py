@@ -180,6 +180,13 @@ class Cluster:
         items = self.request("GET", f"{API}/modelinstances").json()["items"]
         return {f"{i['metadata']['namespace']}/{i['metadata']['name']}": i for i in items}
 
+    def events(self, uid: str, namespace: str = "default") -> list[dict[str, Any]]:
+        """The Events on the object with that uid."""
+        path = f"/api/v1/namespaces/{namespace}/events"
+        query = {"fieldSelector": f"involvedObject.uid={uid}"}
+        found: list[dict[str, Any]] = self.request("GET", path, params=query).json()["items"]
+        return found
+
     registry_path = f"{API}/namespaces/{HOME}/instanceregistries/default"
 
     def registry(self) -> dict[str, Any]:
@@ -228,7 +235,14 @@ class Cluster:
         return [e for e in audit.read(self.plane.audit_log, since) if e.user == user]
 
     def writes(self, since: int, user: str = OPERATOR) -> list[AuditEntry]:
-        """The requests of a user since a mark that change anything."""
+        """The requests of a user since a mark that change anything, but for Events."""
+        return [e for e in self._writes(since, user) if e.resource != "events"]
+
+    def events_written(self, since: int) -> list[AuditEntry]:
+        """The operator's writes of Events since a mark."""
+        return [entry for entry in self._writes(since, OPERATOR) if entry.resource == "events"]
+
+    def _writes(self, since: int, user: str) -> list[AuditEntry]:
         return [e for e in self.audit(since, user) if e.verb not in {"get", "list", "watch"}]
 
     def writes_on(self, name: str, since: int) -> list[AuditEntry]:

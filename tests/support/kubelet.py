@@ -158,13 +158,9 @@ class Kubelet:
         raise LookupError(GATE)
 
     def events(self, name: str = "p", namespace: str = "default") -> list[tuple[str, str]]:
-        """The reasons and messages of the events on a pod."""
-        items = self._cluster.request("GET", f"/api/v1/namespaces/{namespace}/events").json()
-        return [
-            (event["reason"], event["message"])
-            for event in items["items"]
-            if event["involvedObject"]["name"] == name
-        ]
+        """The reasons and messages of the events on a pod; raises LookupError if there is none."""
+        events = self._cluster.events(self.get(name, namespace)["metadata"]["uid"], namespace)
+        return [(event["reason"], event["message"]) for event in events]
 
     def clear(self) -> None:
         """Leave no pod and no event."""

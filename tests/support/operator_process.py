@@ -43,6 +43,7 @@ class OperatorProcess:
                 stderr=output,
             )
         self._http: httpx.Client | None = None
+        self.ended_by_test = False
 
     @property
     def http(self) -> httpx.Client:
@@ -105,6 +106,14 @@ class OperatorProcess:
         body = {"incarnation": incarnation, **body}
         return self._send(status, "POST", "/api/v1/heartbeats", json=body)
 
+    def report(
+        self, incarnation: str, outcome: str = "failure", status: int = 200, **body: Any
+    ) -> dict[str, Any]:
+        """A router tells how three calls in a row ended."""
+        body = {"reporter": "router-0", "count": 3, **body}
+        body |= {"incarnation": incarnation, "outcome": outcome}
+        return self._send(status, "POST", "/api/v1/reports", json=body)
+
     def deregister(
         self, name: str, namespace: str = "default", *, status: int = 200, **query: str
     ) -> dict[str, Any]:
@@ -138,12 +147,14 @@ class OperatorProcess:
 
     def kill(self) -> None:
         """SIGKILL."""
+        self.ended_by_test = True
         self.process.kill()
         self.process.wait()
         self._hang_up()
 
     def stop(self, within: float = 5) -> int:
         """SIGTERM; returns the exit status."""
+        self.ended_by_test = True
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from hashlib import blake2b
 from ipaddress import ip_address
 from typing import Any
 
 from modelinstance import api
-from modelinstance.cluster import FIELD_MANAGER
 from modelinstance.cluster.translate import RawObject, UnreadableError, key_of
 from modelinstance.registry.pods import Gate, PodFacts
 
@@ -21,8 +18,6 @@ WAITS_FOR_GATES = "ReadinessGatesNotReady"
 For any other reason it is about the node, of which nothing was heard.
 """
 OVER = frozenset({"Succeeded", "Failed"})
-MAX_MESSAGE = 1000
-"""How long the message of an event may be, in characters: the API server takes 1024."""
 
 
 def facts_of(raw: RawObject) -> PodFacts:
@@ -39,7 +34,7 @@ def _facts_of(raw: RawObject) -> PodFacts:
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
     conditions = {each["type"]: each for each in status.get("conditions") or ()}
     gates = [each["conditionType"] for each in spec.get("readinessGates") or ()]
-    lacks = list(_lacks(conditions, gates)) or list(_lost(conditions))
+    lacks = [*_lacks(conditions, gates), *_lacks_address(status)] or list(_lost(conditions))
     started, waiting = _started(spec, status)
     shown = conditions.get(api.POD_GATE)
     return PodFacts(
@@ -95,6 +90,12 @@ def _lacks(conditions: Mapping[str, RawObject], gates: list[str]) -> Iterator[st
             yield f"{kind} is not True ({why})"
 
 
+def _lacks_address(status: RawObject) -> Iterator[str]:
+    """Whether the pod has none, or none any more: the old one may be another pod's."""
+    if not status.get("podIP"):
+        yield "it has no address"
+
+
 def _lost(conditions: Mapping[str, RawObject]) -> Iterator[str]:
     """Whether the pod's node is lost: then Ready alone is set to False, by another hand."""
     ready = conditions.get(READY, {})
@@ -139,35 +140,6 @@ def gate_body(facts: PodFacts, gate: Gate) -> dict[str, Any]:
         "lastTransitionTime": facts.gate_since if kept else _now(),
     }
     return {"metadata": {"uid": facts.uid}, "status": {"conditions": [condition]}}
-
-
-def warning_body(facts: PodFacts, reason: str, message: str) -> dict[str, Any]:
-    """A Warning event on a pod; its name says what it is about, so that none is made twice."""
-    said = f"{facts.uid}\0{reason}\0{message}"
-    digest = blake2b(said.encode(), digest_size=8).hexdigest()
-    now = _now()
-    return {
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": {
-            "name": f"{facts.key.name[:200].rstrip('.-')}.{digest}",
-            "namespace": facts.key.namespace,
-        },
-        "involvedObject": {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "name": facts.key.name,
-            "namespace": facts.key.namespace,
-            "uid": facts.uid,
-        },
-        "type": "Warning",
-        "reason": reason,
-        "message": re.sub(r"\s+", " ", message)[:MAX_MESSAGE],
-        "source": {"component": FIELD_MANAGER},
-        "firstTimestamp": now,
-        "lastTimestamp": now,
-        "count": 1,
-    }
 
 
 def _now() -> str:
