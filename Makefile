@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH_VENV := .venv-bench
 BENCH_STAMP := $(BENCH_VENV)/.installed
-JOBS ?= 2
+JOBS ?= 3
 ROUTERS_VENV := .venv-routers
 ROUTERS_STAMP := $(ROUTERS_VENV)/.installed
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade --quiet \
@@ -47,6 +47,11 @@ demo: binaries ## Show the whole idea on a real API server (KEEP=1 leaves it up)
 .PHONY: test
 test: binaries chart-tools $(ROUTERS_STAMP) ## Run all tests but for the end-to-end ones
 	@$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
+
+.PHONY: chaos
+chaos: binaries ## Break everything at random for longer than make test does (SEED, SECONDS=600)
+	@CHAOS_SEED=$(or $(SEED),$(shell date +%s)) CHAOS_SECONDS=$(or $(SECONDS),600) \
+		$(BIN)/python -m pytest tests/chaos/test_chaos.py --capture=no $(ARGS)
 
 .PHONY: e2e
 e2e: binaries chart-tools ## Install the chart in a real cluster and use it (KUBECONFIG, or a node of its own)

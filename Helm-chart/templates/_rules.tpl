@@ -24,6 +24,13 @@
   verbs:
   - list
   - watch
+- apiGroups:
+  - ''
+  resources:
+  - events
+  verbs:
+  - create
+  - patch
 {{- end }}
 {{- define "modelinstance.rules.pods" -}}
 - apiGroups:
@@ -39,12 +46,6 @@
   - pods/status
   verbs:
   - patch
-- apiGroups:
-  - ''
-  resources:
-  - events
-  verbs:
-  - create
 {{- end }}
 {{- define "modelinstance.rules.home" -}}
 - apiGroups:
@@ -75,6 +76,13 @@
   verbs:
   - list
   - watch
+- apiGroups:
+  - ''
+  resources:
+  - events
+  verbs:
+  - create
+  - patch
 {{- end }}
 {{- define "modelinstance.rules.view" -}}
 - apiGroups:

@@ -15,6 +15,7 @@ import uvicorn
 from modelinstance.cluster.access import Access as ClusterAccess
 from modelinstance.cluster.access import AccessError as ClusterAccessError
 from modelinstance.cluster.client import ClusterClient, ClusterError
+from modelinstance.cluster.events import EventClient, EventWriter
 from modelinstance.cluster.listing import Lister
 from modelinstance.cluster.pods import PodClient
 from modelinstance.cluster.registration import RegistrationWriter
@@ -29,6 +30,8 @@ from modelinstance.outbound.networks import Networks
 from modelinstance.outbound.prober import Prober
 from modelinstance.podkeeping.keeper import PodKeeper
 from modelinstance.registry import EmbeddedModelRegistry
+from modelinstance.registry.guard import GuardSettings
+from modelinstance.registry.probation import Hysteresis
 from modelinstance.registry.probing import ProbeSchedule
 from modelinstance.settings import Settings
 from modelinstance.standalone import StandaloneDesk
@@ -59,6 +62,7 @@ class Operator:
             heartbeat_interval_secs=0,
             heartbeat_timeout_secs=settings.heartbeat_timeout_with(None),
         )
+        _protect(self.registry)
         self._access = cluster = ClusterAccess(settings.kubeconfig)
         namespace = settings.operator_namespace
         self._client = ClusterClient(cluster)
@@ -78,6 +82,7 @@ class Operator:
         self._guard = Guard(Networks(settings.allowed_networks), self._server_addresses)
         getter = Getter(self._guard)
         self._prober = Prober(ProbeSchedule(self.desk.records), getter, self.desk.tallies.probes)
+        self._events = EventWriter(EventClient(cluster), self.desk.events)
         self._pods: PodKeeper | None = None
         if settings.pods:
             self._pods = PodKeeper(
@@ -85,7 +90,8 @@ class Operator:
                 self.desk.mirror,
                 self.desk.tallies,
                 getter,
-                tuple(self.desk.mirror.views),
+                events=self.desk.events,
+                scopes=tuple(self.desk.mirror.views),
             )
         metrics = exposition(self.desk, self.desk.mirror)
         self.endpoint = Endpoint(self.desk, metrics, access)
@@ -104,6 +110,7 @@ class Operator:
                 ("supervisor", self._supervisor.run()),
                 ("guard", self._guard.follow()),
                 ("prober", self._prober.run()),
+                ("events", self._events.run()),
                 *(("lister", lister.run()) for lister in self._listers),
                 *(() if self._pods is None else (("pods", self._pods.run()),)),
             )
@@ -146,6 +153,7 @@ class Standalone:
         self.registry = EmbeddedModelRegistry(
             heartbeat_interval_secs=0, heartbeat_timeout_secs=heartbeat_timeout
         )
+        _protect(self.registry)
         self.desk = StandaloneDesk(
             self.registry, default_namespace=default_namespace, remove_after=remove_after
         )
@@ -165,7 +173,13 @@ class Standalone:
     async def _keep_time(self) -> None:
         while True:
             until = self.registry.check()
-            await asyncio.sleep(until)
+            await asyncio.sleep(0.0 if self.desk.journal.look() else until)
+
+
+def _protect(registry: EmbeddedModelRegistry) -> None:
+    """What users of the class have to ask for, a registry of many has from the start."""
+    registry.records.guard.configure(GuardSettings())
+    registry.records.probations.settings = Hysteresis()
 
 
 async def _serve(
@@ -198,10 +212,10 @@ async def _serve(
     finally:
         desk.stopping = True
         endpoint.end_streams()
+        server.should_exit = True  # first: what is still acknowledged is still to be written
+        await asyncio.gather(serving, return_exceptions=True)
         for task in (stopping, *following):
             task.cancel()
         await asyncio.gather(stopping, *following, return_exceptions=True)
-        server.should_exit = True
-        await asyncio.gather(serving, return_exceptions=True)
     for task in done - {stopping}:
         task.result()

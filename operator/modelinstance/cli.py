@@ -17,6 +17,7 @@ COMMANDS = {
     "feed": "modelinstance.commands.feed:feed",
     "run": "modelinstance.commands.serving:run",
     "serve": "modelinstance.commands.serving:serve",
+    "why": "modelinstance.commands.why:why",
 }
 """Where each sub-command is found."""
 

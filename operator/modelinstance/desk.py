@@ -7,16 +7,20 @@ import contextlib
 import logging
 from collections.abc import Sequence
 
+from modelinstance import api
 from modelinstance.cluster.listing import Listed, Lister
 from modelinstance.cluster.registration import RegistrationWriter
 from modelinstance.cluster.status import WriteOutcome
 from modelinstance.cluster.supervisor import Supervisor
 from modelinstance.enrolment import ClusterEnrolment
+from modelinstance.journal import Journal
 from modelinstance.registry import EmbeddedModelRegistry
+from modelinstance.registry.events import EventBook, Subject
+from modelinstance.registry.guard import GuardSettings
 from modelinstance.registry.instance import InstanceKey
 from modelinstance.registry.mirror import WHOLE_CLUSTER, Listing, Mirror
 from modelinstance.registry.observed import Observed
-from modelinstance.registry.reporting import StatusWrite
+from modelinstance.registry.reports import Reports
 from modelinstance.registry.summary import (
     Mode,
     RegistryObject,
@@ -26,6 +30,7 @@ from modelinstance.registry.summary import (
 from modelinstance.registry.tallies import Tallies
 from modelinstance.registry.view import ViewState
 from modelinstance.registry.workers import Workers
+from modelinstance.registry.writes import StatusPlan, StatusWrites
 from modelinstance.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -43,14 +48,26 @@ class Desk:
         self.registry = registry
         self.records = registry.records
         self.workers = Workers(registry.records)
+        self.reports = Reports(registry.records)
         self.mirror = Mirror(
             registry.records,
             scopes=settings.namespaces or (WHOLE_CLUSTER,),
             resync_interval=settings.resync_interval_with(None),
             follows_pods=settings.pods,
         )
+        self.writes = StatusWrites(self.mirror, settings.status_writes_with(None))
         self.home = RegistryObjectMirror()
         self.tallies = Tallies()
+        self.journal = Journal(self.records, self.mirror)
+        self.events = EventBook(
+            self.records, registry=self._registry_object, counts=self.tallies.events
+        )
+        self.journal.changes.on_change(self.events.note_change)
+        self.records.guard.on_outage.append(
+            lambda outage: self.events.note_registry(
+                outage.reason, str(outage), warning=outage.began
+            )
+        )
         self.stopping = False
         self.synced = asyncio.Event()
         self.listers: Sequence[Lister] = ()
@@ -70,11 +87,20 @@ class Desk:
         """How far the answers can be trusted."""
         return self.mirror.state()
 
+    def _registry_object(self) -> Subject | None:
+        """The InstanceRegistry, as Events name it."""
+        if self.home.current is None:
+            return None
+        key = InstanceKey(self._settings.operator_namespace, api.REGISTRY_NAME)
+        return Subject("InstanceRegistry", key, self.home.current.uid)
+
     async def keep_time(self) -> None:
-        """Expire what falls silent, until cancelled."""
+        """Expire what falls silent, and tell of it, until cancelled."""
         while True:
             self._news.clear()
             until = self.mirror.attend()
+            if self.journal.look():
+                until = 0.0
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(until):  # wait_for would swallow a cancellation
                     await self._news.wait()
@@ -143,6 +169,7 @@ class Desk:
         self.tallies.watch_running = True
         self.tallies.watch_restarts += run > 1
         self.mirror.watch_started(run)
+        self.writes.abandon()
 
     def watch_ended(self, run: int, why: str | None) -> None:
         """See `supervisor.Desk`."""
@@ -192,21 +219,24 @@ class Desk:
             home.resync_interval_seconds if home else None
         )
         self.remove_after = settings.remove_after_with(home.remove_after_seconds if home else None)
+        guard = (home.guard if home else None) or GuardSettings()
+        self.records.guard.configure(guard if guard.seconds else None)
+        self.writes.pace.set_rate(
+            settings.status_writes_with(home.status_writes_per_second if home else None)
+        )
 
     # -- statuses --------------------------------------------------------------------------------
 
-    def plan_statuses(self, limit: int) -> list[StatusWrite]:
-        """See `StatusDesk`."""
-        return self.mirror.plan_writes(limit)
+    def plan_statuses(self, limit: int) -> StatusPlan:
+        """See `StatusDesk`. What is written is told as well: whoever reads it may act on it."""
+        self.journal.look()
+        return self.writes.plan(limit)
 
     def statuses_settled(self, outcomes: Sequence[WriteOutcome]) -> None:
         """See `StatusDesk`."""
         for outcome in outcomes:
             self.tallies.status_writes[outcome.result.value] += 1
-            if outcome.answer is not None:
-                self.mirror.write_answered(outcome.key, outcome.answer)
-            else:
-                self.mirror.write_failed(outcome.key, outcome.retry_after)
+            self.writes.ended(outcome.key, outcome.result, outcome.answer, outcome.retry_after)
 
     def plan_summary(self) -> SummaryWrite | None:
         """See `StatusDesk`."""

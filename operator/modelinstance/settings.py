@@ -12,6 +12,7 @@ from ipaddress import IPv4Network, IPv6Network
 DEFAULT_HEARTBEAT_TIMEOUT_SECONDS = 120.0
 DEFAULT_RESYNC_INTERVAL_SECONDS = 60.0
 DEFAULT_REMOVE_AFTER_SECONDS = 3600.0
+DEFAULT_WRITES_PER_SECOND = 500.0
 DEFAULT_NAMESPACE = "default"
 
 
@@ -32,6 +33,7 @@ class Settings:
     heartbeat_timeout: float | None = None
     resync_interval: float | None = None
     remove_after: float | None = None
+    status_writes: float | None = None
     allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     pods: bool = True
 
@@ -46,3 +48,7 @@ class Settings:
     def remove_after_with(self, set_in_cluster: float | None) -> float:
         """For how many seconds a worker that registered may be dead before it is removed."""
         return self.remove_after or set_in_cluster or DEFAULT_REMOVE_AFTER_SECONDS
+
+    def status_writes_with(self, set_in_cluster: float | None) -> float:
+        """How many statuses are written in a second at the most."""
+        return self.status_writes or set_in_cluster or DEFAULT_WRITES_PER_SECOND

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from modelinstance.enrolment import LocalEnrolment
+from modelinstance.journal import Journal
 from modelinstance.registry import EmbeddedModelRegistry
+from modelinstance.registry.reports import Reports
 from modelinstance.registry.tallies import Tallies
 from modelinstance.registry.view import ViewState
 from modelinstance.registry.workers import Workers
@@ -18,7 +20,9 @@ class StandaloneDesk:
         self.registry = registry
         self.records = registry.records
         self.workers = Workers(registry.records)
+        self.reports = Reports(registry.records)
         self.tallies = Tallies()
+        self.journal = Journal(self.records)
         self.stopping = False
         self.enrolment = LocalEnrolment(
             self.workers, default_namespace=default_namespace, remove_after=remove_after

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from modelinstance.registry.events import UPDATE_SECONDS
 from support.audit import Rule, rules_of
 from support.background import BackgroundLoop
 from support.cluster import HOME, ROOT, Cluster
@@ -164,6 +165,13 @@ def test_every_right_is_needed_and_no_other_is_asked_for(
     eventually(lambda: cluster.registry()["status"]["healthy"] == 1)
     assert operator.metric("status_writes_total", result="conflict") == conflicts + 1
     assert operator.metric("status_writes_total", result="failed") == 0
+    operator.drain("a")
+    eventually(lambda: cluster.phase("a") == "Draining")
+    operator.undrain("a")
+    eventually(
+        lambda: "patch" in {entry.verb for entry in cluster.events_written(mark)},
+        within=2 * UPDATE_SECONDS,
+    )
     assert operator.stop() == 0
 
     requests = [entry for entry in cluster.audit(mark) if entry.resource]

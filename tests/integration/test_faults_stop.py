@@ -43,6 +43,22 @@ def test_a_signal_ends_it_when_all_is_well(
     assert cluster.phase("a") == "Healthy", "a stop changes no status"
 
 
+@pytest.mark.parametrize("word", ["deregister", "drain", "undrain"])
+def test_what_it_acknowledged_just_before_it_was_told_to_stop_is_not_lost(
+    word: str, cluster: Cluster, start_operator: Start
+) -> None:
+    operator = start_operator(cluster)
+    name = operator.register()["name"]
+    eventually(lambda: cluster.phase(name) == "Healthy")
+    if word == "undrain":
+        operator.drain(name)
+        eventually(lambda: cluster.phase(name) == "Draining")
+    getattr(operator, word)(name)
+    ends_well(operator)
+    selected = start_operator(cluster).selects()
+    assert selected == (name if word == "undrain" else None)
+
+
 def test_it_ends_before_it_has_watched_anything(cluster: Cluster, start_operator: Start) -> None:
     operator = start_operator(cluster, ready=False)
     eventually(lambda: "serving on" in operator.log(), within=5)

@@ -146,21 +146,24 @@ def test_no_value_of_the_annotation_is_fatal_and_each_is_counted(
             for result in set(VALUES.values())
         }
 
+    def in_phase(phase: str) -> set[str]:
+        return {each["name"] for each in operator.instances().values() if each["phase"] == phase}
+
     cases = {f"case-{number}": value for number, value in enumerate(VALUES)}
     for name in cases:
         cluster.create(name, timeout=2, beat="first")
-    eventually(lambda: len(operator.instances(healthy=True)) == len(cases))
+    eventually(lambda: in_phase("Healthy") == set(cases))
     for name in cases:
         cluster.beat(name, "second")
-    eventually(lambda: not operator.instances(healthy=True))
+    eventually(lambda: in_phase("Degraded") == set(cases))
     before, lost = counts(), operator.metric("events_lost_total")
     for name, value in cases.items():
         cluster.patch(name, {"metadata": {"annotations": {HEARTBEAT: value}}})
     expected = {kind: before[kind] + list(VALUES.values()).count(kind) for kind in before}
     eventually(lambda: counts() == expected)
-    healthy = {cases[item["name"]] for item in operator.instances(healthy=True).values()}
-    assert healthy == {value for value, result in VALUES.items() if result == "accepted"}
+    accepted = {name for name, value in cases.items() if VALUES[value] == "accepted"}
+    assert in_phase("Healthy") == accepted
     for name in cases:
         cluster.beat(name, "third")
-    eventually(lambda: len(operator.instances(healthy=True)) == len(cases))
+    eventually(lambda: in_phase("Healthy") == set(cases))
     assert operator.metric("events_lost_total") == lost

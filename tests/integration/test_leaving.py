@@ -71,6 +71,7 @@ def test_the_dead_that_had_registered_are_removed_and_nobody_else(
     trusted = register(5, heartbeat={"required": False})
     drained = register(6, heartbeat={"timeoutSeconds": 600})
     back = register(7, heartbeat={"timeoutSeconds": 600})
+    heard = [register(port, heartbeat={"timeoutSeconds": 600}) for port in (8, 9)]
     cluster.patch(disabled["name"], {"spec": {"rotation": "Disabled"}})
     cluster.create("hand", beat="0", timeout=1)
     cluster.create("used", host="w.example", timeout=1)
@@ -81,7 +82,7 @@ def test_the_dead_that_had_registered_are_removed_and_nobody_else(
     operator.register(200, port=7, heartbeat={"timeoutSeconds": 600})
     operator.drain(drained["name"])
 
-    living = {each["name"] for each in (beats, disabled, trusted, drained, back)}
+    living = {each["name"] for each in (beats, disabled, trusted, drained, back, *heard)}
     living |= {"hand", "used"}
 
     def known() -> set[str]:

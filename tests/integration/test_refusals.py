@@ -92,6 +92,7 @@ def test_an_instance_without_a_required_field_is_refused(field: str, cluster: Cl
     [
         ("default", {"heartbeat": {"timeoutSeconds": 0}}, "should be greater than or equal to 1"),
         ("default", {"resyncIntervalSeconds": 3601}, "should be less than or equal to 3600"),
+        ("default", {"statusWritesPerSecond": 0}, "should be greater than or equal to 1"),
         ("other", {}, "only the InstanceRegistry named default is read: use that name"),
     ],
     ids=short,
@@ -168,7 +169,9 @@ SETTINGS: list[tuple[str, str, int, str]] = [
     ("--heartbeat-timeout", "0", USAGE, r"'0' is not a whole number of seconds from 1 to 86400"),
     ("--heartbeat-timeout", "soon", USAGE, r"'soon' is not a whole number of seconds from 1 to"),
     ("--resync-interval", "3601", USAGE, r"'3601' is not a whole number of seconds from 1 to 3600"),
+    ("--status-writes-per-second", "0", USAGE, r"0 is not in the range 1<=x<=10000"),
     ("--log-level", "loud", USAGE, r"'loud' is not one of 'debug', 'info', 'warning', 'error'"),
+    ("--log-format", "yaml", USAGE, r"'yaml' is not one of 'text', 'json'"),
     ("--host", "no such host", 1, r"--host=no such host .*; choose an address of this machine"),
     ("--port", "{taken}", 1, r"cannot serve on .*--port={taken}: .*in use.*; .*a free port"),
     ("--kubeconfig", "/does/not/exist", 1, r"'/does/not/exist' does not exist: set KUBECONFIG or"),

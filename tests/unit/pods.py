@@ -33,6 +33,7 @@ def pod_json(
     restarts: int = 0,
     phase: str = "Running",
     deleting: bool = False,
+    address: str | None = "10.1.0.1",
     status: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """A pod as the API server shows it; ``status`` stands for the whole of it."""
@@ -49,8 +50,8 @@ def pod_json(
         "state": {"running": {}} if started else {"waiting": {"reason": "ContainerCreating"}},
     }  # fmt: skip
     usual = {
-        "phase": phase, "podIP": "10.1.0.1", "hostIP": "192.0.2.1",
-        "podIPs": [{"ip": "10.1.0.1"}, {"ip": "FD00::1"}],
+        "phase": phase, "podIP": address, "hostIP": "192.0.2.1",
+        "podIPs": [{"ip": address}, {"ip": "FD00::1"}] if address else None,
         "conditions": list(conditions), "containerStatuses": [shown],
     }  # fmt: skip
     return {

@@ -30,7 +30,7 @@ def settings_of(monkeypatch: pytest.MonkeyPatch) -> Any:
         seen.append(settings)
 
     monkeypatch.setattr(command, "_work", work)
-    monkeypatch.setattr(command, "set_up_logging", lambda level: None)
+    monkeypatch.setattr(command, "set_up_logging", lambda *_: None)
 
     def run(*flags: str, **env: str) -> AgentSettings:
         with pytest.MonkeyPatch.context() as patch:
@@ -142,6 +142,7 @@ WRONG: list[tuple[str, str]] = [
     ("--completion-interval=-1", r"'-1' is not a number of seconds from 0 to 86400"),
     ("--failure-threshold=0", r"0 is not in the range 1<=x<=100"),
     ("--log-level=loud", r"'loud' is not one of 'debug'"),
+    ("--log-format=yaml", r"'yaml' is not one of 'text', 'json'"),
 ]
 """A wrong flag, and what its error has to say."""
 

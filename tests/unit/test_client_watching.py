@@ -29,7 +29,8 @@ def data(name: str = "a", **changes: Any) -> dict[str, Any]:
     return {
         "namespace": "n", "name": name, "model": "m", "aliases": [], "host": "10.0.0.5",
         "port": 8000, "address": "http://10.0.0.5:8000", "weight": 1.0, "healthy": True,
-        "phase": "Healthy", "reason": "HeartbeatReceived", "more": "than is known", **changes,
+        "phase": "Healthy", "reason": "HeartbeatReceived",
+        "incarnation": "0123456789abcdef", "more": "than is known", **changes,
     }  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from modelinstance.export.rendering import BaseError, Render
 A = Instance(
     namespace="n", name="a", model="vicuna", aliases=("lora",), host="10.0.0.5", port=8000,
     address="http://10.0.0.5:8000", weight=1.0, healthy=True, phase="Healthy", reason="PodReady",
+    incarnation="0123456789abcdef",
 )  # fmt: skip
 B = replace(
     A, name="b", aliases=(), host="fd00::5", address="http://[fd00::5]:8000/v1", weight=0.25
@@ -161,6 +162,7 @@ def instances(draw: st.DrawFn) -> Instance:
         model=draw(NAMES), aliases=tuple(draw(st.lists(NAMES, max_size=3))), host=host, port=port,
         address=f"http://{shown}:{port}{draw(st.sampled_from(['', '/v1', '/a']))}",
         weight=draw(st.floats(0.01, 1e9)), healthy=True, phase="Healthy", reason="PodReady",
+        incarnation="0123456789abcdef",
     )  # fmt: skip
 
 

@@ -22,9 +22,11 @@ from modelinstance.metrics import exposition
 from modelinstance.metrics.exposition import MAX_MODELS, OTHER_MODELS
 from modelinstance.registry import EmbeddedModelRegistry
 from modelinstance.registry.beats import Beat
+from modelinstance.registry.guard import GuardSettings
 from modelinstance.registry.mirror import Mirror
-from modelinstance.registry.reasons import Phase
+from modelinstance.registry.reasons import Phase, Reason
 from modelinstance.registry.records import Records
+from modelinstance.registry.reports import CallOutcome, ReportResult
 from modelinstance.registry.tallies import DURATION_BOUNDS, Histogram, Tallies
 from modelinstance.registry.view import ViewState
 from modelinstance.registry.workers import BeatResult
@@ -35,8 +37,13 @@ from unit.wire import over_the_wire
 
 REGISTRY = {
     "instances": ("gauge", {"model", "phase"}),
+    "instances_by_reason": ("gauge", {"reason"}),
     "models": ("gauge", set()),
     "expiries": ("counter", set()),
+    "frozen_instances": ("gauge", set()),
+    "silence_outages": ("counter", set()),
+    "reports": ("counter", {"outcome", "result"}),
+    "ejections": ("counter", set()),
     "selections": ("counter", {"result"}),
     "view_age_seconds": ("gauge", set()),
     "view_stale": ("gauge", set()),
@@ -56,6 +63,7 @@ CLUSTER = {
     "probes": ("counter", {"result"}),
     "pods": ("gauge", set()),
     "pod_writes": ("counter", {"kind", "result"}),
+    "events": ("counter", {"result"}),
     "events_lost": ("counter", set()),
     "watch_restarts": ("counter", set()),
     "watch_running": ("gauge", set()),
@@ -157,7 +165,17 @@ def test_what_has_not_happened_yet_is_zero_and_there(desk: StandaloneDesk, mirro
         "selections_total": {"selected", "unavailable", "unknown"},
         "resyncs_total": {"success", "failure"},
         "resync_repairs_total": {"added", "changed", "removed"},
-        "status_writes_total": {"written", "conflict", "gone", "failed"},
+        "status_writes_total": {
+            "written",
+            "conflict",
+            "gone",
+            "forbidden",
+            "invalid",
+            "throttled",
+            "unavailable",
+            "unauthorized",
+            "failed",
+        },
         "probes_total": {"success", "failure", "forbidden"},
     }
     for name, names in closed.items():
@@ -168,6 +186,9 @@ def test_what_has_not_happened_yet_is_zero_and_there(desk: StandaloneDesk, mirro
     heartbeats = ("heartbeats_total", "channel", "result")
     assert values(desk, *heartbeats) == http
     assert values(desk, *heartbeats, mirror=mirror) == http | annotation
+    assert values(desk, "reports_total", "outcome", "result") == {
+        (outcome.value, result.value): 0 for outcome in CallOutcome for result in ReportResult
+    }
     for name, (kind, labels) in (REGISTRY | CLUSTER).items():
         if not labels:
             assert value(desk, name + "_total" * (kind == "counter"), mirror) == 0
@@ -295,6 +316,28 @@ def test_what_became_of_registrations_is_counted(
     assert value(desk, "late_calls_total") == 5
 
 
+def test_what_routers_say_and_silence_at_once_are_counted(
+    desk: StandaloneDesk, records: Records, clock: FakeClock
+) -> None:
+    records.guard.settings = GuardSettings()
+    enter(records, vicuna=4, llama=1)
+    many = list(records)
+    for record in many:
+        records.beat(record)
+    for outcome, count in ((CallOutcome.SUCCESS, 1), (CallOutcome.TIMEOUT, 9)):
+        desk.reports.take(many[0].id, "router-0", outcome, count)
+    desk.reports.take("0" * 16, "router-0", CallOutcome.FAILURE)
+    assert {
+        labels: count
+        for labels, count in values(desk, "reports_total", "outcome", "result").items()
+        if count
+    } == {("success", "accepted"): 1, ("timeout", "accepted"): 1, ("failure", "unknown"): 1}
+    assert value(desk, "ejections_total") == 1
+    live(records, clock, TIMEOUT)
+    assert value(desk, "frozen_instances") == 5
+    assert value(desk, "silence_outages_total") == 2, "of one model, and of all"
+
+
 def test_what_goes_between_the_registry_and_its_cluster_is_counted(
     desk: StandaloneDesk, mirror: Mirror
 ) -> None:
@@ -304,6 +347,7 @@ def test_what_goes_between_the_registry_and_its_cluster_is_counted(
     desk.tallies.lists.update(success=2, failure=1)
     desk.tallies.status_writes.update(written=4, gone=1)
     desk.tallies.probes.update(success=3, forbidden=2)
+    desk.tallies.events.update(written=3, aggregated=5)
     desk.tallies.pod_writes.update([("gate", "written"), ("instance", "removed")])
 
     def counted(name: str, *labels: str) -> Values:
@@ -319,6 +363,7 @@ def test_what_goes_between_the_registry_and_its_cluster_is_counted(
     assert counted("pod_writes_total", "kind", "result") == {
         ("gate", "written"): 1, ("instance", "removed"): 1,
     }  # fmt: skip
+    assert counted("events_total", "result") == {("written",): 3, ("aggregated",): 5}
     assert value(desk, "pods", mirror) == 6
     assert value(desk, "status_writes_pending", mirror) == 1
     assert value(desk, "events_lost_total", mirror) == 3
@@ -345,6 +390,7 @@ def requests(desk: StandaloneDesk) -> Values:
 ONE = "/api/v1/instances/{namespace}/{name}"
 BODY = {"model": "vicuna", "host": "10.0.0.5", "port": 8000}
 SELECT, HEARTBEATS = "/api/v1/select", "/api/v1/heartbeats"
+REPORTS = "/api/v1/reports"
 
 
 @pytest.mark.parametrize(
@@ -367,6 +413,7 @@ SELECT, HEARTBEATS = "/api/v1/select", "/api/v1/heartbeats"
         ("POST", HEARTBEATS, {"items": [{"incarnation": "0" * 16}]}, ("POST", HEARTBEATS, "200")),
         ("POST", HEARTBEATS, {"incarnation": "0" * 16}, ("POST", HEARTBEATS, "404")),
         ("POST", HEARTBEATS, None, ("POST", HEARTBEATS, "422")),
+        ("POST", REPORTS, {"reporter": "r", "items": []}, ("POST", REPORTS, "422")),
         ("GET", "/api/v1/watch?timeoutSeconds=0.01", None, ("GET", "/api/v1/watch", "200")),
         ("GET", "/readyz", None, ("GET", "/readyz", "200")),
         ("GET", "/metrics", None, ("GET", "/metrics", "200")),
@@ -518,3 +565,18 @@ async def test_selections_and_heartbeats_are_counted_by_what_they_amounted_to(
         ("http", "accepted"): 3, ("http", "unknown"): 2, ("http", "deregistered"): 1,
     }  # fmt: skip
     assert value(desk, "late_calls_total") == 1
+
+
+def test_reasons_are_counted_and_all_of_them_are_there(
+    desk: StandaloneDesk, records: Records
+) -> None:
+    put(records, "a")
+    records.beat(put(records, "b", host="b"))
+    found = values(desk, "instances_by_reason", "reason")
+    assert found.keys() == {(reason.value,) for reason in Reason}
+    assert {of: number for of, number in found.items() if number} == {
+        ("AwaitingFirstHeartbeat",): 1,
+        ("HeartbeatReceived",): 1,
+    }
+    records.remove(key("a"))
+    assert values(desk, "instances_by_reason", "reason")["AwaitingFirstHeartbeat",] == 0

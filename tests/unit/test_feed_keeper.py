@@ -26,6 +26,7 @@ SOON = 5.0
 A = Instance(
     namespace="n", name="a", model="m", aliases=(), host="10.0.0.1", port=1,
     address="http://10.0.0.1:1", weight=1.0, healthy=True, phase="Healthy", reason="PodReady",
+    incarnation="0123456789abcdef",
 )  # fmt: skip
 B = replace(A, name="b", address="http://10.0.0.2:1")
 DRAINED = replace(A, healthy=False, phase="Draining", reason="DrainRequested")

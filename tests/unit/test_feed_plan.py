@@ -18,6 +18,7 @@ WISHES = Wishes({A: "n/a"}, {B: "n/b is Draining: DrainRequested"}, {})
 ONE = Instance(
     namespace="n", name="one", model="m", aliases=(), host="10.0.0.1", port=8000, address=A,
     weight=1.0, healthy=True, phase="Healthy", reason="HeartbeatReceived",
+    incarnation="0123456789abcdef",
 )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from modelinstance.registry import EmbeddedModelRegistry
 from modelinstance.registry.instance import Incarnation
 from modelinstance.registry.record import Record
 from modelinstance.registry.registrations import Registration
+from modelinstance.registry.reports import CallOutcome, ReportResult
 from modelinstance.standalone import StandaloneDesk
 from unit.builders import TIMEOUT, key, named, put, spec
 from unit.clock import FakeClock
@@ -202,13 +203,15 @@ def calling(desk: StandaloneDesk, access: Access, way: str) -> httpx.AsyncClient
 
 
 Request = tuple[str, str, dict[str, Any]]
+KNOWN = Incarnation("uid-of-vicuna-0", spec().address).id
 
 
 def plain_request(method: str, path: str) -> Request:
     """A request to a route that would be granted."""
     bodies = {
         "/api/v1/instances": {**VICUNA, "port": 1},
-        "/api/v1/heartbeats": {"incarnation": Incarnation("uid-of-vicuna-0", spec().address).id},
+        "/api/v1/heartbeats": {"incarnation": KNOWN},
+        "/api/v1/reports": {"reporter": "r", "incarnation": KNOWN, "outcome": "success"},
     }
     queries = {"/api/v1/select": {"model": "vicuna"}, "/api/v1/watch": {"timeoutSeconds": 0.01}}
     rest = {"json": bodies[path]} if method == "POST" and path in bodies else {}
@@ -247,7 +250,7 @@ async def test_nothing_but_the_probes_and_the_document_is_open_where_a_token_is_
             assert answer.headers["content-type"] == "application/problem+json"
             assert answer.json()["detail"].startswith("header.authorization: send 'Authorization:")
     assert asked >= {("GET", "/metrics"), ("GET", "/api/v1/watch"), ("POST", "/api/v1/instances")}
-    assert len(asked) == 12
+    assert len(asked) == 13
     assert list(desk.records) == [record]
     assert record.last_beat is None
     assert not record.deregistered
@@ -268,7 +271,7 @@ async def test_every_route_is_open_to_the_bearer_of_a_token(
                 desk.records.set_drained(next(iter(desk.records)), drained=False)
             statuses[method, path] = (await client.request(method, path, **rest)).status_code
     assert set(statuses.values()) == {200, 201}
-    assert len(statuses) == 14
+    assert len(statuses) == 15
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -293,6 +296,7 @@ async def test_probes_and_the_document_are_open_to_everybody(
         ("POST", "/api/v1/instances", {}),
         ("POST", "/api/v1/heartbeats", {"incarnation": "x"}),
         ("POST", "/api/v1/heartbeats", {"incarnation": UNKNOWN}),
+        ("POST", "/api/v1/reports", {"reporter": ""}),
     ],
 )
 async def test_who_is_not_let_in_learns_nothing_of_what_is_wrong_beside(
@@ -426,6 +430,7 @@ async def test_who_holds_an_address_elsewhere_is_not_told(tenant: httpx.AsyncCli
     why = await ask(tenant, "GET", "instances/a/shared-0/why")
     assert why["instance"]["phase"] == "Conflicted"
     assert why["evidence"]["holder"] is None
+    assert "secret" not in str(why)
 
 
 @pytest.mark.parametrize(
@@ -512,6 +517,28 @@ async def test_heartbeats_of_instances_elsewhere_are_unknown(
     assert (other.load, other.last_beat_monotonic) == (None, clock.monotonic() - 1)
     assert own.last_beat_monotonic == clock.monotonic()
     await ask(tenant, "POST", "heartbeats", json={"incarnation": own.id})
+
+
+async def test_reports_on_instances_elsewhere_are_unknown_and_counted(
+    tenant: httpx.AsyncClient, fleet: StandaloneDesk
+) -> None:
+    own, other = (fleet.records.get(key(*at)) for at in (("vicuna-0", "a"), ("secret-0", "secret")))
+    assert own is not None
+    assert other is not None
+    assert other.verdict.ready
+    failed = {"outcome": "failure", "count": 1000}
+    answer = await tenant.post(
+        "/api/v1/reports", json={"reporter": "r", "incarnation": other.id, **failed}
+    )
+    assert answer.status_code == 404
+    items = [{"incarnation": record.id, **failed} for record in (other, own)]
+    answers = await ask(tenant, "POST", "reports", json={"reporter": "r", "items": items})
+    assert [item["result"] for item in answers["items"]] == ["unknown", "accepted"]
+    assert other.verdict.ready
+    assert not own.verdict.ready
+    counted = fleet.reports.results
+    assert counted[CallOutcome.FAILURE, ReportResult.UNKNOWN] == 2
+    assert counted[CallOutcome.FAILURE, ReportResult.ACCEPTED] == 1
 
 
 async def test_metrics_are_for_those_who_see_all(tenant: httpx.AsyncClient) -> None:

@@ -25,6 +25,7 @@ from modelinstance.registry.instance import Incarnation, Rotation
 from modelinstance.registry.load import Load
 from modelinstance.registry.record import Record
 from modelinstance.registry.records import Records
+from modelinstance.registry.reports import Reports
 from modelinstance.registry.tallies import Tallies
 from modelinstance.registry.view import ViewState
 from modelinstance.registry.workers import Workers
@@ -53,6 +54,7 @@ class Shown:
 
     def __post_init__(self) -> None:
         self.workers = Workers(self.records)
+        self.reports = Reports(self.records)
         self.enrolment = LocalEnrolment(
             self.workers, default_namespace="default", remove_after=3600
         )
@@ -811,6 +813,7 @@ ONE = "/api/v1/instances/{namespace}/{name}"
             "post", "/api/v1/heartbeats", {"200"},
             {"403", "404", "409", "410", "422", "503"},
         ),
+        ("post", "/api/v1/reports", {"200"}, {"404", "422"}),
         ("delete", ONE, {"200"}, {"404", "409", "422"}),
         ("post", f"{ONE}/drain", {"200"}, {"404", "409", "422"}),
         ("delete", f"{ONE}/drain", {"200"}, {"404", "409", "422"}),

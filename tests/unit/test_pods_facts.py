@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelinstance.cluster.podfacts import facts_of, gate_body, warning_body
+from modelinstance.cluster.podfacts import facts_of, gate_body
 from modelinstance.cluster.translate import UnreadableError
 from modelinstance.registry.instance import InstanceKey
 from modelinstance.registry.pods import Gate, PodCondition, PodFacts
@@ -52,6 +52,8 @@ def test_a_whole_pod() -> None:
         (pod_json(deleting=True), PodCondition.TERMINATING),
         (pod_json(phase="Succeeded"), PodCondition.TERMINATING),
         (pod_json(phase="Failed"), PodCondition.TERMINATING),
+        (pod_json(address=None), PodCondition.NOT_READY),
+        (pod_json(address=None, conditions=[], started=False), PodCondition.STARTING),
         # gates: ours is a circle, others count
         (pod_json(gates=(GATE,)), PodCondition.READY),
         (
@@ -137,16 +139,3 @@ def test_the_gate_keeps_its_time_while_its_status_stays() -> None:
     (other,) = gate_body(shown, Gate(True, "PodReady"))["status"]["conditions"]
     assert other["lastTransitionTime"] != "2026-03-01T12:00:00Z"
     assert gate_body(shown, Gate(True, "PodReady"))["metadata"] == {"uid": "uid-p"}
-
-
-def test_an_event_has_one_name_for_what_it_says() -> None:
-    facts = facts_of(pod_json(name="p" * 253))
-    first = warning_body(facts, "Reason", "a\nb" * 2000)
-    assert (
-        first["metadata"]["name"]
-        == warning_body(facts, "Reason", "a\nb" * 2000)["metadata"]["name"]
-    )
-    assert first["metadata"]["name"] != warning_body(facts, "Reason", "c")["metadata"]["name"]
-    assert len(first["metadata"]["name"]) <= 253
-    assert len(first["message"]) <= 1024
-    assert "\n" not in first["message"]

@@ -22,6 +22,7 @@ from modelinstance.podkeeping.complaints import MAX_SAID, Complaints
 from modelinstance.podkeeping.gates import Gates
 from modelinstance.podkeeping.instances import Instances
 from modelinstance.podkeeping.names import NameReader
+from modelinstance.registry.events import EventBook
 from modelinstance.registry.instance import InstanceKey
 from modelinstance.registry.mirror import Mirror
 from modelinstance.registry.podbook import PodBook
@@ -78,7 +79,8 @@ class Room:
         self.book = PodBook(records, ("",))
         self.book.end_list("", ())
         self.writes: Counter[tuple[str, str]] = Counter()
-        self.complaints = Complaints(server, self.writes)
+        self.events = EventBook(records, registry=lambda: None, counts=Counter())
+        self.complaints = Complaints(self.events)
         getter = Getter(Guard(Networks()))
         self.names = NameReader(getter, self.book, lambda pod: self.instances.look(pod.key))
         self.gates = Gates(server, self.mirror, self.book, self.writes)
@@ -194,3 +196,5 @@ async def test_what_is_known_to_have_been_said_of_a_pod_is_bounded(records: Reco
     for number in range(10 * MAX_SAID):
         room.complaints.say(pod, "InstanceRefused", f"request {number} is denied")
     assert len(room.complaints._said["u"]) == MAX_SAID
+    (first, *_) = room.events.plan(1)
+    assert (first.subject.kind, first.subject.uid, first.warning) == ("Pod", "u", True)

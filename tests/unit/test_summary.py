@@ -15,7 +15,7 @@ from modelinstance.registry.summary import (
 
 TOTALS = Totals(models=2, instances=5, healthy=3)
 CURRENT = Summary(generation=1, mode="Live", models=2, instances=5, healthy=3)
-SHOWN = RegistryObject("uid-1", 10, 1, None, None, None, None)
+SHOWN = RegistryObject("uid-1", 10, 1, None, None, None, None, None, None)
 
 
 @pytest.fixture

@@ -237,6 +237,10 @@ class ControlPlane:
         """SIGKILL."""
         self._etcd.kill()
 
+    def stop_etcd(self, grace: float = STOP_GRACE) -> None:
+        """SIGTERM, then SIGKILL after `grace` seconds."""
+        self._etcd.stop(grace)
+
     def pause_etcd(self) -> None:
         """SIGSTOP: the API server's requests to it hang."""
         self._etcd.pause()

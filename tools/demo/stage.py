@@ -138,6 +138,16 @@ class Stage:
         self._stack.callback(stop, agent)
         return arguments, agent
 
+    def explain(self, instance: str) -> str:
+        """What ``modelinstance why`` prints of an instance."""
+        done = subprocess.run(
+            [sys.executable, "-m", "modelinstance", "why", instance, f"--registry={self.url}"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise DemoError(f"modelinstance why: {done.stderr}")
+        return done.stdout
+
     def ask(self, path: str, **query: str) -> tuple[int, Any]:
         """What a router does: a GET on the endpoint; returns the status and the JSON."""
         text = f"?{urllib.parse.urlencode(query)}" if query else ""

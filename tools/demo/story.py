@@ -34,6 +34,7 @@ class Story:
         self._beat()
         self._silence()
         self._recover()
+        self._lose_all_workers()
         self._delete()
         self._register()
         self._stand_beside()
@@ -104,8 +105,7 @@ class Story:
         self._stage.workers["vicuna-1"].fall_silent()
         self._wait_phase("vicuna-1", "Unhealthy")
         self._kubectl("get", "modelinstances")
-        self._kubectl("get", "mi", "vicuna-1", "-o",
-                      "jsonpath={.status.conditions[0].message}{\"\\n\"}")  # fmt: skip
+        self._why("default/vicuna-1")
         self._check("thirty selections leave it out",
                     self._stage.selected("vicuna") == {"vicuna-0"})  # fmt: skip
 
@@ -115,6 +115,22 @@ class Story:
         self._wait_phase("vicuna-1", "Healthy")
         self._kubectl("wait", "--for=condition=Ready", "modelinstance", "--all")
         self._check("routers are sent to it again", "vicuna-1" in self._stage.selected("vicuna"))
+
+    def _lose_all_workers(self) -> None:
+        self._chapter("All three fall silent at once, as when a network is cut")
+        for name in INSTANCES:
+            self._stage.workers[name].fall_silent()
+        for name in INSTANCES:
+            self._wait_phase(name, "Degraded")
+        self._kubectl("get", "modelinstances")
+        self._check("the likelier cause is between them and us: they are selected on",
+                    self._stage.selected("vicuna") == {"vicuna-0", "vicuna-1"})  # fmt: skip
+        self._chapter("They are heard again")
+        for name in INSTANCES:
+            self._stage.workers[name].speak()
+        for name in INSTANCES:
+            self._wait_phase(name, "Healthy")
+        self._kubectl("events", "--for", "modelinstance/llama-0")
 
     def _delete(self) -> None:
         self._chapter("llama-0 is deleted")
@@ -206,6 +222,10 @@ class Story:
         print(_indent(done.stdout + done.stderr), flush=True)
         if done.returncode:
             raise DemoError(f"kubectl {arguments[0]} failed")
+
+    def _why(self, instance: str) -> None:
+        print(f"    $ modelinstance why {instance} --registry {self._stage.url}")
+        print(_indent(self._stage.explain(instance)), flush=True)
 
     def _curl(self, path: str, **query: str) -> None:
         text = "&".join(f"{key}={value}" for key, value in query.items())

@@ -19,25 +19,28 @@ def _rule(resource: str, *verbs: str, group: str = api.GROUP) -> dict[str, Any]:
     return {"apiGroups": [group], "resources": [resource], "verbs": list(verbs)}
 
 
+EVENTS = _rule("events", "create", "patch", group=CORE)
+"""To patch one is to say how often it has happened."""
+
 WATCHED = [
     _rule(api.MODEL_INSTANCES, "get", "list", "watch", "create", "patch", "delete"),
     _rule(f"{api.MODEL_INSTANCES}/status", "patch"),
     _rule(api.INSTANCE_REGISTRIES, "list", "watch"),
+    EVENTS,
 ]
 """Wherever instances are mirrored. kopf has one scope for both resources.
 
 Only what comes by registration over HTTP, or is made for a pod, is ever created, patched or
-deleted.
+deleted. Events tell what becomes of instances, and what is wrong with a pod.
 """
 
 PODS = [
     _rule("pods", "list", "watch", group=CORE),
     _rule("pods/status", "patch", group=CORE),
-    _rule("events", "create", group=CORE),
 ]
 """Wherever instances are mirrored, if there is to be one for each labelled pod.
 
-Of pods' statuses only our readiness gate is patched; events tell what is wrong with a pod.
+Of pods' statuses only our readiness gate is patched.
 """
 
 HOME = [
@@ -49,10 +52,12 @@ HOME = [
 HOME_UNMIRRORED = [
     _rule(api.MODEL_INSTANCES, "list", "watch"),
     _rule(api.INSTANCE_REGISTRIES, "list", "watch"),
+    EVENTS,
 ]
 """Instead of `WATCHED` in the operator's own namespace where its instances are not mirrored.
 
-kopf has one scope for both resources, so that it reads both here, too.
+kopf has one scope for both resources, so that it reads both here, too. Events are about the
+InstanceRegistry.
 """
 
 RESOURCES = (api.MODEL_INSTANCES, api.INSTANCE_REGISTRIES)

@@ -136,8 +136,8 @@ class Pods(Part):
     enabled: bool = Field(
         True,
         description="Keep a ModelInstance for each pod with the label modelinstance.dev/model. The "
-        "operator then may list and watch pods, create events, and patch the status of pods for "
-        "the readiness gate modelinstance.dev/routable.",
+        "operator then may list and watch pods, and patch the status of pods for the "
+        "readiness gate modelinstance.dev/routable.",
     )
 
 
@@ -277,6 +277,12 @@ class Values(Part):
         description="Seconds without a sign of life after which a worker's own registration is "
         "removed. Unset leaves it to the InstanceRegistry object.",
     )
+    status_writes_per_second: Annotated[int | None, Field(ge=1)] = Field(
+        None,
+        le=10000,
+        description="How many statuses are written in a second at the most. Unset leaves it to the "
+        "InstanceRegistry object.",
+    )
     pods: Pods = part(Pods)
     allowed_networks: list[Cidr] = Field(
         [],
@@ -288,6 +294,9 @@ class Values(Part):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info",
         description="The least level that is logged: debug, info, warning or error.",
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="How it is logged: as text, or as JSON, in either case an entry a line."
     )
     access_tokens: AccessTokens = part(AccessTokens)
     service: Service = part(Service)

@@ -20,7 +20,7 @@ from modelinstance.cluster.client import (
     ClusterError,
     object_in,
 )
-from modelinstance.cluster.podfacts import gate_body, warning_body
+from modelinstance.cluster.podfacts import gate_body
 from modelinstance.cluster.translate import RawObject, observe, pod_instance_body
 from modelinstance.registry.instance import InstanceKey
 from modelinstance.registry.observed import Observed
@@ -111,20 +111,6 @@ class PodClient(ClusterClient):
                 content_type=STRATEGIC_MERGE,
             )
             return object_in(what, answer)
-
-    async def warn(self, facts: PodFacts, reason: str, message: str) -> None:
-        """Make a Warning event on a pod, unless there is that very one."""
-        try:
-            await self._request(
-                f"create an Event on Pod {facts.key}",
-                "POST",
-                f"/api/v1/namespaces/{facts.key.namespace}/events",
-                [("fieldManager", MANAGER)],
-                body=warning_body(facts, reason, message),
-            )
-        except ClusterError as error:
-            if error.status != CONFLICT:
-                raise
 
 
 class PodInstanceWriter:

@@ -25,7 +25,9 @@ from modelinstance.registry.summary import RegistryObject
 
 logger = logging.getLogger(__name__)
 
-TIMER_INTERVAL_SECONDS = 1.0
+TIMER_INTERVAL_SECONDS = 0.25
+"""How long the timer rests after each tick; see docs/decisions/0014."""
+
 LOGIN_DELAY_SECONDS = 1.0
 ENDING_SECONDS = 2.0
 """How long kopf may take to end, once it is told to or has failed; milliseconds are usual."""

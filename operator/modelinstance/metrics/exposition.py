@@ -23,9 +23,11 @@ from prometheus_client.registry import Collector
 
 from modelinstance.registry.beats import Beat
 from modelinstance.registry.mirror import Mirror
+from modelinstance.registry.pacing import WriteResult
 from modelinstance.registry.probing import ProbeOutcome
-from modelinstance.registry.reasons import Phase
+from modelinstance.registry.reasons import Phase, Reason
 from modelinstance.registry.records import Records
+from modelinstance.registry.reports import CallOutcome, ReportResult, Reports
 from modelinstance.registry.tallies import DURATION_BOUNDS, Tallies
 from modelinstance.registry.view import ViewState
 from modelinstance.registry.workers import BeatResult, Workers
@@ -35,7 +37,6 @@ MAX_MODELS = 500
 POD_WRITES = (
     *(("instance", result) for result in ("written", "removed", "conflict", "failed")),
     *(("gate", result) for result in ("written", "conflict", "gone", "failed")),
-    *(("event", result) for result in ("written", "failed")),
 )
 """What is written for pods, and what may come of it."""
 OTHER_MODELS = "_other"
@@ -58,6 +59,7 @@ class Measured(Protocol):
 
     records: Records
     workers: Workers
+    reports: Reports
     tallies: Tallies
 
     @property
@@ -86,8 +88,33 @@ class RegistryCollector(Collector):
             ("model", "phase"),
             _by_model(records.phases()),
         )
+        yield _gauge(
+            "instances_by_reason", "Instances by the reason of their phase.", ("reason",),
+            {(reason.value,): records.reasons().get(reason, 0) for reason in Reason},
+        )  # fmt: skip
         yield _gauge("models", "Model names.", (), {(): records.totals().models})
         yield _counter("expiries", "Instances that fell silent.", (), {(): records.expiries})
+        yield _gauge(
+            "frozen_instances",
+            "Instances whose expiry is held back, as many fell silent at once.", (),
+            {(): records.guard.frozen},
+        )  # fmt: skip
+        yield _counter(
+            "silence_outages", "Times that the silence of many began to count as one outage.", (),
+            {(): records.guard.outages},
+        )  # fmt: skip
+        yield _counter(
+            "reports", "Reports of routers by how calls ended and by what they amounted to.",
+            ("outcome", "result"),
+            {
+                (outcome.value, result.value): source.reports.results[outcome, result]
+                for outcome in CallOutcome for result in ReportResult
+            },
+        )  # fmt: skip
+        yield _counter(
+            "ejections", "Instances that were taken out as routers' calls to them failed.", (),
+            {(): source.reports.ejections},
+        )  # fmt: skip
         yield _counter(
             "selections", "Selections by result.", ("result",),
             _known(tallies.selections, ("selected", "unavailable", "unknown")),
@@ -174,7 +201,7 @@ class ClusterCollector(Collector):
         )  # fmt: skip
         yield _counter(
             "status_writes", "Writes of a ModelInstance's status by result.", ("result",),
-            _known(tallies.status_writes, ("written", "conflict", "gone", "failed")),
+            _known(tallies.status_writes, tuple(WriteResult)),
         )  # fmt: skip
         yield _gauge(
             "status_writes_pending", "Statuses that are to be written.", (),
@@ -188,6 +215,10 @@ class ClusterCollector(Collector):
         yield _counter(
             "pod_writes", "Writes for pods by what is written and by result.", ("kind", "result"),
             {key: tallies.pod_writes[key] for key in POD_WRITES},
+        )  # fmt: skip
+        yield _counter(
+            "events", "Kubernetes Events by what came of what was to be told.", ("result",),
+            _known(tallies.events, ("written", "aggregated", "dropped", "failed")),
         )  # fmt: skip
         yield _counter(
             "events_lost", "Events that could not be understood.", (), {(): tallies.events_lost}

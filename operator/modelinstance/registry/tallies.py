@@ -52,6 +52,7 @@ class Tallies:
     status_writes: Counter[str] = field(default_factory=Counter)
     probes: Counter[str] = field(default_factory=Counter)
     pod_writes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
     pods: int = 0
     requests: Requests = field(default_factory=Requests)
     events_lost: int = 0
