@@ -1,4 +1,4 @@
-"""A real API server for every test, and the operator with exactly the rights that it gets."""
+"""A real API server for who asks for it, and the operator with exactly the rights that it gets."""
 
 from __future__ import annotations
 

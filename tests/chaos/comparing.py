@@ -43,6 +43,7 @@ def differences(
         yield f"the registry does not show {name}"
     for name in shown.keys() & held.keys():
         yield from _unequal(name, shown[name], held[name])
+    yield from _excused(shown)
     for life in lives:
         found, item = shown.get(life.name), held.get(life.name)
         if found is None or item is None:
@@ -59,6 +60,23 @@ def differences(
             yield f"{life.name} is heard, and is {'/'.join(pair)}"
         if pair == HEALTHY and not life.speaks:
             yield f"{life.name} is silent, and is {'/'.join(pair)}"
+
+
+def _excused(shown: Mapping[str, Object]) -> Iterator[str]:
+    """Whose silence is taken for one of many where there are not so many."""
+    for name, instance in shown.items():
+        if instance["phase"] != "Degraded":
+            continue
+        everyone = list(shown.values())
+        of_its_model = [each for each in everyone if each["model"] == instance["model"]]
+        if not any(_is_outage(group) for group in (of_its_model, everyone)):
+            yield f"{name} is Degraded, and not so many are silent"
+
+
+def _is_outage(group: Sequence[Object]) -> bool:
+    silent = len([each for each in group if each["phase"] == "Degraded"])
+    heard = len([each for each in group if each["reason"] == "HeartbeatReceived"])
+    return silent >= 3 and silent >= heard
 
 
 def _unequal(name: str, shown: Object, item: Object) -> Iterator[str]:

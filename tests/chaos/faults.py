@@ -9,14 +9,17 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from chaos.schedule import Blow, Fault
+from chaos.truth import REPAIR_SECONDS, TIMEOUT_SECONDS
 from controlplane.ports import free_port
 from support.background import BackgroundLoop
 from support.cluster import Cluster
 from support.operator_process import OperatorProcess, Start
 from support.proxy import HOST, TcpProxy
 
-RESYNC_SECONDS = 2
-FLAGS = (f"--resync-interval={RESYNC_SECONDS}", "--heartbeat-timeout=3")
+FLAGS = (
+    f"--resync-interval={REPAIR_SECONDS:g}",
+    f"--heartbeat-timeout={TIMEOUT_SECONDS:g}",
+)
 
 
 class Stage:

@@ -119,3 +119,16 @@ def test_writes_are_bounded_by_changes() -> None:
     steps = tuple(Step(n, WORKER, verb, n) for n, verb in enumerate((Verb.EDIT, Verb.TOUCH)))
     faults = (Fault(1, 1, Blow.LINE_CUT),)
     assert writes_allowed(Schedule(1, 9, (WORKER,), steps, faults), changes=5) == 6
+
+
+@pytest.mark.parametrize(
+    ("silent", "heard", "fits"),
+    [(3, 3, True), (4, 0, True), (2, 0, False), (3, 4, False)],
+    ids=["half", "all", "too few", "too many are heard"],
+)
+def test_degraded_is_who_is_one_of_many(silent: int, heard: int, fits: bool) -> None:
+    degraded = {"phase": "Degraded", "reason": "CorrelatedSilence"}
+    everyone = {f"s{number}": shown(model=f"m{number}", **degraded) for number in range(silent)}
+    everyone |= {f"h{number}": shown(model="h") for number in range(heard)}
+    told = [each for each in differences(everyone, [], [], Truth(Outages())) if "not so" in each]
+    assert len(told) == (0 if fits else silent)

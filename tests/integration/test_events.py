@@ -57,7 +57,7 @@ def test_describe_shows_what_became_of_an_instance(cluster: Cluster, start_opera
         assert message in line
     written = [(entry.verb, entry.code) for entry in cluster.events_written(mark)]
     assert written == [("create", 201)] * 3
-    assert operator.metric("events_total", result="written") == 3
+    assert operator.metric("kubernetes_events_total", result="written") == 3
 
 
 def test_what_comes_and_goes_raises_the_count_of_its_events(
@@ -88,8 +88,8 @@ def test_what_comes_and_goes_raises_the_count_of_its_events(
         lasted = at(event["lastTimestamp"]) - at(event["firstTimestamp"])
         assert lasted < timedelta(minutes=1)
     made = len(told(cluster))
-    assert operator.metric("events_total", result="written") == made
-    assert operator.metric("events_total", result="aggregated") == 2 * flaps - 1
+    assert operator.metric("kubernetes_events_total", result="written") == made
+    assert operator.metric("kubernetes_events_total", result="aggregated") == 2 * flaps - 1
 
 
 def at(time: str) -> datetime:
@@ -162,7 +162,7 @@ def test_without_the_right_it_is_said_once_and_all_else_goes_on(
     refused = cluster.events_written(mark)
     assert {entry.code for entry in refused} == {403}
     assert len(refused) <= 5
-    assert operator.metric("events_total", result="failed") == len(refused)
+    assert operator.metric("kubernetes_events_total", result="failed") == len(refused)
 
 
 def test_in_a_namespace_that_ends_nothing_is_tried_again(
@@ -177,7 +177,7 @@ def test_in_a_namespace_that_ends_nothing_is_tried_again(
     operator = start_operator(cluster)
     mark = cluster.audit_mark()
     cluster.beat("a", namespace=ENDING)
-    eventually(lambda: operator.metric("events_total", result="dropped") == 1)
+    eventually(lambda: operator.metric("kubernetes_events_total", result="dropped") == 1)
     assert cluster.phase("a", ENDING) == "Healthy"
     cluster.create("b", beat="0")
     eventually(lambda: told(cluster, "b") == {"HeartbeatReceived": ("Normal", 1)})
@@ -202,7 +202,7 @@ def test_events_never_hold_up_statuses_and_wait_for_the_api_server(
     for name in ("a", "b", "c"):
         expected = {"HeartbeatReceived": ("Normal", 1)}
         eventually(lambda: told(cluster, name) == expected, within=10)  # noqa: B023
-    assert operator.metric("events_total", result="written") == 3
+    assert operator.metric("kubernetes_events_total", result="written") == 3
 
 
 def test_the_log_as_json_is_an_object_a_line_with_what_changed(

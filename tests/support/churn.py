@@ -173,7 +173,7 @@ class Registry:
                 self.workers.drain(record, drained=True)
             elif kind == 7:
                 for reporter in ("one", "two"):
-                    self.reports.take(record.id, reporter, CallOutcome.FAILURE, 3)
+                    self.reports.take(record, reporter, CallOutcome.FAILURE, 3)
             if number % 2:
                 self.show(replace(self.shown[name], heartbeat="second"))
 

@@ -22,7 +22,7 @@ from modelinstance.registry.reasons import Phase, Reason
 from modelinstance.registry.record import Record
 from modelinstance.registry.records import Records
 from modelinstance.registry.registrations import Registration
-from modelinstance.registry.reporting import StatusWrite
+from modelinstance.registry.statuses import StatusWrite
 from modelinstance.registry.timeline import MAX_STEP_SECONDS
 from unit.clock import START, FakeClock
 

@@ -49,7 +49,7 @@ def test_failures_in_a_row_take_it_out_long_before_its_silence(
     one, *others = heard(records)
     for _ in range(FAILURES_IN_ROW):
         assert not is_out(one)
-        assert reports.take(one.id, "a", FAILURE) is ReportResult.ACCEPTED
+        assert reports.take(one, "a", FAILURE) is ReportResult.ACCEPTED
     assert is_out(one)
     assert not any(map(is_out, others))
     assert reports.ejections == 1
@@ -58,7 +58,7 @@ def test_failures_in_a_row_take_it_out_long_before_its_silence(
 def test_a_success_between_them_begins_the_count_anew(records: Records, reports: Reports) -> None:
     one = heard(records)[0]
     for outcome in (FAILURE, FAILURE, SUCCESS, FAILURE, FAILURE):
-        reports.take(one.id, "a", outcome)
+        reports.take(one, "a", outcome)
     assert not is_out(one)
 
 
@@ -66,10 +66,10 @@ def test_one_reporter_alone_cannot_take_out_what_others_use_well(
     records: Records, reports: Reports
 ) -> None:
     one = heard(records)[0]
-    reports.take(one.id, "b", SUCCESS)
-    reports.take(one.id, "a", FAILURE, 1000)
+    reports.take(one, "b", SUCCESS)
+    reports.take(one, "a", FAILURE, 1000)
     assert not is_out(one)
-    reports.take(one.id, "c", FAILURE, 3)
+    reports.take(one, "c", FAILURE, 3)
     assert is_out(one), "two against one"
 
 
@@ -77,26 +77,26 @@ def test_what_was_said_long_ago_does_not_count(
     records: Records, reports: Reports, clock: FakeClock
 ) -> None:
     one = heard(records)[0]
-    reports.take(one.id, "b", SUCCESS)
-    reports.take(one.id, "a", FAILURE, 2)
+    reports.take(one, "b", SUCCESS)
+    reports.take(one, "a", FAILURE, 2)
     live(records, clock, WINDOW_SECONDS)
-    reports.take(one.id, "a", FAILURE, 2)
+    reports.take(one, "a", FAILURE, 2)
     assert not is_out(one), "its first failures are long past"
-    reports.take(one.id, "a", FAILURE)
+    reports.take(one, "a", FAILURE)
     assert is_out(one), "and so is what another used well"
 
 
 def test_a_report_never_revives(records: Records, reports: Reports, clock: FakeClock) -> None:
     one = heard(records)[0]
-    reports.take(one.id, "a", FAILURE, 3)
+    reports.take(one, "a", FAILURE, 3)
     for _ in range(60):
         live(records, clock, 1)
-        reports.take(one.id, "a", SUCCESS)
-        reports.take(one.id, "b", SUCCESS)
+        reports.take(one, "a", SUCCESS)
+        reports.take(one, "b", SUCCESS)
     assert is_out(one)
     live(records, clock, LONG)
     assert one.verdict.reason is Reason.HEARTBEAT_EXPIRED
-    reports.take(one.id, "a", SUCCESS, 1000)
+    reports.take(one, "a", SUCCESS, 1000)
     assert one.verdict.reason is Reason.HEARTBEAT_EXPIRED
 
 
@@ -104,7 +104,7 @@ def test_it_returns_by_a_beat_after_its_time(
     records: Records, reports: Reports, clock: FakeClock
 ) -> None:
     one = heard(records)[0]
-    reports.take(one.id, "a", FAILURE, 3)
+    reports.take(one, "a", FAILURE, 3)
     for _ in range(30):
         assert is_out(one)
         live(records, clock, 1)
@@ -115,7 +115,7 @@ def test_it_returns_by_a_beat_after_its_time(
 def test_at_most_half_are_taken_out(records: Records, reports: Reports) -> None:
     many = heard(records, 5)
     for record in many:
-        reports.take(record.id, "a", FAILURE, 100)
+        reports.take(record, "a", FAILURE, 100)
     assert sum(map(is_out, many)) == 2
 
 
@@ -124,7 +124,7 @@ def test_the_last_one_goes_for_failures_but_not_for_time_outs(
     outcome: CallOutcome, out: bool, records: Records, reports: Reports
 ) -> None:
     (one,) = heard(records, 1)
-    reports.take(one.id, "a", outcome, 100)
+    reports.take(one, "a", outcome, 100)
     assert is_out(one) is out
 
 
@@ -137,13 +137,13 @@ def test_who_is_silent_as_well_goes_for_failures_in_any_case(
     live(records, clock, LONG)
     assert all(record.frozen for record in many)
     for record in many:
-        reports.take(record.id, "a", outcome, 3)
+        reports.take(record, "a", outcome, 3)
     assert sum(map(is_out, many)) == out
 
 
 def test_time_outs_count_where_others_are_left(records: Records, reports: Reports) -> None:
     one = heard(records)[0]
-    reports.take(one.id, "a", TIMEOUT, 3)
+    reports.take(one, "a", TIMEOUT, 3)
     assert is_out(one)
 
 
@@ -154,7 +154,7 @@ def test_reports_on_an_earlier_incarnation_change_nothing(
     early = one.id
     put(records, "vicuna-0", host="elsewhere", heartbeat_timeout=LONG)
     records.beat(one)
-    assert reports.take(early, "a", FAILURE, 100) is ReportResult.UNKNOWN
+    assert reports.take(records.identified(early), "a", FAILURE, 100) is ReportResult.UNKNOWN
     assert one.verdict.ready
     assert reports.results[FAILURE, ReportResult.UNKNOWN] == 1
 
@@ -163,25 +163,25 @@ def test_what_was_said_of_an_earlier_incarnation_is_forgotten(
     records: Records, reports: Reports
 ) -> None:
     one = heard(records)[0]
-    reports.take(one.id, "a", FAILURE, 2)
+    reports.take(one, "a", FAILURE, 2)
     put(records, "vicuna-0", host="elsewhere", heartbeat_timeout=LONG)
     records.beat(one)
-    reports.take(one.id, "a", FAILURE)
+    reports.take(one, "a", FAILURE)
     assert one.verdict.ready
 
 
 def test_reporters_are_bounded(records: Records, reports: Reports) -> None:
     one = heard(records)[0]
     for index in range(MAX_REPORTERS * 3):
-        reports.take(one.id, f"r{index}", SUCCESS)
+        reports.take(one, f"r{index}", SUCCESS)
     assert reports.opinions(one) == Opinions(bad=0, good=MAX_REPORTERS, refused=False)
 
 
 def test_nothing_is_left_of_records_that_are_gone(records: Records, reports: Reports) -> None:
     many = heard(records)
     for record in many:
-        reports.take(record.id, "a", FAILURE, 3)
-        reports.take(record.id, "a", SUCCESS)
+        reports.take(record, "a", FAILURE, 3)
+        reports.take(record, "a", SUCCESS)
     for record in many:
         records.remove(record.key)
     assert len(reports) == 0

@@ -27,6 +27,7 @@ from modelinstance.registry.events import (
     Subject,
 )
 from modelinstance.registry.instance import NO_UID
+from modelinstance.registry.outbox import JITTER
 from modelinstance.registry.reasons import Phase, Reason
 from modelinstance.registry.records import Records
 from unit.builders import TIMEOUT, key, live, put
@@ -236,16 +237,16 @@ def test_while_the_api_server_is_away_it_is_asked_more_and_more_seldom(book: Boo
         book.say(f"i-{number}")
     tried = len(book.write(EventOutcome.FAILED))
     assert tried == 10, "as many as are under way at once"
-    book.pass_time(1)
+    book.pass_time(1 + JITTER)
     assert len(book.write(EventOutcome.FAILED)) == 1, "to see whether it is better"
     tried += 1
     for _ in range(600):
         tried += len(book.write(EventOutcome.FAILED))
         book.pass_time(1)
-    assert tried <= 10 + 600 / (MAX_BACKOFF_SECONDS / 2) + 8
+    assert tried <= 10 + 600 / MAX_BACKOFF_SECONDS + 8
     assert tried == book.counts["failed"]
     assert book.waiting == 30, "nothing is lost"
-    book.pass_time(MAX_BACKOFF_SECONDS)
+    book.pass_time((1 + JITTER) * MAX_BACKOFF_SECONDS)
     assert len(book.write()) == 30
     assert book.counts["written"] == 30
 
@@ -256,7 +257,7 @@ def test_the_api_server_is_left_alone_for_as_long_as_it_asks(book: Book) -> None
     book.settled(write, EventOutcome.FAILED, retry_after=100.0)
     book.pass_time(99)
     assert book.write() == []
-    book.pass_time(1)
+    book.pass_time(1 + JITTER * 100)
     assert len(book.write()) == 1
 
 

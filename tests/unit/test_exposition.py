@@ -63,7 +63,7 @@ CLUSTER = {
     "probes": ("counter", {"result"}),
     "pods": ("gauge", set()),
     "pod_writes": ("counter", {"kind", "result"}),
-    "events": ("counter", {"result"}),
+    "kubernetes_events": ("counter", {"result"}),
     "events_lost": ("counter", set()),
     "watch_restarts": ("counter", set()),
     "watch_running": ("gauge", set()),
@@ -325,8 +325,8 @@ def test_what_routers_say_and_silence_at_once_are_counted(
     for record in many:
         records.beat(record)
     for outcome, count in ((CallOutcome.SUCCESS, 1), (CallOutcome.TIMEOUT, 9)):
-        desk.reports.take(many[0].id, "router-0", outcome, count)
-    desk.reports.take("0" * 16, "router-0", CallOutcome.FAILURE)
+        desk.reports.take(many[0], "router-0", outcome, count)
+    desk.reports.take(None, "router-0", CallOutcome.FAILURE)
     assert {
         labels: count
         for labels, count in values(desk, "reports_total", "outcome", "result").items()
@@ -363,7 +363,7 @@ def test_what_goes_between_the_registry_and_its_cluster_is_counted(
     assert counted("pod_writes_total", "kind", "result") == {
         ("gate", "written"): 1, ("instance", "removed"): 1,
     }  # fmt: skip
-    assert counted("events_total", "result") == {("written",): 3, ("aggregated",): 5}
+    assert counted("kubernetes_events_total", "result") == {("written",): 3, ("aggregated",): 5}
     assert value(desk, "pods", mirror) == 6
     assert value(desk, "status_writes_pending", mirror) == 1
     assert value(desk, "events_lost_total", mirror) == 3

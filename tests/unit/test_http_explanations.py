@@ -54,8 +54,8 @@ async def test_one_that_is_well(
     client: httpx.AsyncClient, desk: StandaloneDesk, clock: FakeClock
 ) -> None:
     one, *_ = heard(desk, 3)
-    desk.reports.take(one.id, "a", CallOutcome.SUCCESS)
-    desk.reports.take(one.id, "b", CallOutcome.FAILURE, 3)
+    desk.reports.take(one, "a", CallOutcome.SUCCESS)
+    desk.reports.take(one, "b", CallOutcome.FAILURE, 3)
     live(desk.records, clock, 1.25)
     said = await why(client, one)
     assert said["since"] == START.isoformat().replace("+00:00", "Z")
@@ -97,7 +97,7 @@ async def test_one_to_which_calls_fail(
     client: httpx.AsyncClient, desk: StandaloneDesk, clock: FakeClock
 ) -> None:
     one, *others = heard(desk, 3)
-    desk.reports.take(one.id, "b", CallOutcome.FAILURE, 3)
+    desk.reports.take(one, "b", CallOutcome.FAILURE, 3)
     live(desk.records, clock, 2)
     said = await why(client, one)
     evidence = said["evidence"]

@@ -714,3 +714,23 @@ def test_the_selection_follows_the_events(clock: FakeClock) -> None:
     show(mirror, observed(version=2, heartbeat="t1", spec=DRAINING))
     with pytest.raises(NoHealthyInstanceError):
         records.select("vicuna")
+
+
+# -- while the cluster cannot be seen ------------------------------------------------------------
+
+
+def test_what_is_so_only_while_the_cluster_cannot_be_seen_is_said_and_not_written(
+    mirror: Mirror, records: Records
+) -> None:
+    show(mirror, observed(heartbeat="t1"))
+    record = records.get(key())
+    assert record is not None
+    records.beat(record, mirror.views[""].timeline)
+    before = records.explain(record)
+    mirror.fail_list(mirror.begin_list(""), "no answer")
+    assert "cannot at present" in records.explain(record)
+    assert record.verdict.reason is Reason.HEARTBEAT_RECEIVED
+    (write,) = mirror.plan_writes(10)
+    assert write.conditions[0].message == before
+    records.beat(record)
+    assert records.explain(record) == before, "it is heard over HTTP, whatever can be seen"

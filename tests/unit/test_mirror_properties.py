@@ -18,7 +18,7 @@ from modelinstance.registry.instance import InstanceKey, InstanceSpec, Rotation
 from modelinstance.registry.mirror import Listing, Mirror
 from modelinstance.registry.observed import Observed
 from modelinstance.registry.records import Records
-from modelinstance.registry.reporting import StatusWrite, is_current
+from modelinstance.registry.statuses import StatusWrite, is_current
 from unit.builders import lose_sight, observed, protect, spec, status_of
 from unit.clock import FakeClock
 

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from modelinstance.cluster.client import ClusterError
-from modelinstance.cluster.outcomes import MAX_SAID, SILENCE_SECONDS, Complaints, result_of
+from modelinstance.cluster.outcomes import MAX_SAID, SILENCE_SECONDS, FailureLog, result_of
 from modelinstance.registry.pacing import WriteResult
 from unit.builders import key
 
@@ -55,7 +55,7 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 
 class Time:
-    """What the complaints read as time."""
+    """What the failures read as time."""
 
     now = 1000.0
 
@@ -76,18 +76,18 @@ def refusal(name: str, namespace: str = "prod", result: str = "forbidden") -> tu
     )
 
 
-def say(complaints: Complaints, name: str, namespace: str = "prod", about: str = "") -> None:
+def say(failures: FailureLog, name: str, namespace: str = "prod", about: str = "") -> None:
     result, text = refusal(name, namespace)
-    complaints.say(WriteResult(result), text + about, key(name, namespace))
+    failures.say(WriteResult(result), text + about, key(name, namespace))
 
 
 def test_what_is_said_of_many_instances_is_said_once_for_each_namespace(
     log: pytest.LogCaptureFixture, time: Time
 ) -> None:
-    complaints = Complaints(time)
+    failures = FailureLog(time)
     for name in ("a", "b", "c"):
-        say(complaints, name)
-        say(complaints, name, "other")
+        say(failures, name)
+        say(failures, name, "other")
     assert [record.levelname for record in log.records] == ["ERROR", "ERROR"]
     assert "prod/a" in log.messages[0]
     assert "grant the operator" in log.messages[0]
@@ -98,25 +98,25 @@ def test_what_is_said_of_many_instances_is_said_once_for_each_namespace(
 def test_what_goes_on_is_not_said_again_and_what_comes_back_is(
     log: pytest.LogCaptureFixture, time: Time
 ) -> None:
-    complaints = Complaints(time)
+    failures = FailureLog(time)
     for _ in range(30):
-        say(complaints, "a")
+        say(failures, "a")
         time.now += SILENCE_SECONDS / 2
     assert len(log.records) == 1
     time.now += SILENCE_SECONDS
-    say(complaints, "a")
+    say(failures, "a")
     assert len(log.records) == 2
 
 
 def test_what_passes_by_itself_is_a_warning(log: pytest.LogCaptureFixture, time: Time) -> None:
-    Complaints(time).say(WriteResult.UNAVAILABLE, "no answer", key())
+    FailureLog(time).say(WriteResult.UNAVAILABLE, "no answer", key())
     assert [record.levelname for record in log.records] == ["WARNING"]
 
 
 def test_what_was_said_does_not_pile_up(log: pytest.LogCaptureFixture, time: Time) -> None:
-    complaints = Complaints(time)
+    failures = FailureLog(time)
     for number in range(5 * MAX_SAID):
-        say(complaints, "a", about=str(number))
-    assert len(complaints._said) <= MAX_SAID + 1
-    say(complaints, "a", about="0")
+        say(failures, "a", about=str(number))
+    assert len(failures._said) <= MAX_SAID + 1
+    say(failures, "a", about="0")
     assert len(log.records) == 5 * MAX_SAID + 1

@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from modelinstance.cli import main
-from modelinstance.commands.explanation import UnreadableError, ago, rendered, staleness
+from modelinstance.commands.why_text import UnreadableError, ago, rendered, staleness
 from modelinstance.http.access import OpenAccess
 from modelinstance.http.endpoint import Endpoint
 from modelinstance.registry import EmbeddedModelRegistry

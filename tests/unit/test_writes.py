@@ -15,7 +15,7 @@ from modelinstance.registry.observed import Observed
 from modelinstance.registry.outbox import JITTER, MAX_BACKOFF_SECONDS, MIN_BACKOFF_SECONDS
 from modelinstance.registry.pacing import BURST_SECONDS, MAX_PAUSE_SECONDS, WriteResult
 from modelinstance.registry.records import Records
-from modelinstance.registry.reporting import StatusWrite
+from modelinstance.registry.statuses import StatusWrite
 from modelinstance.registry.writes import StatusWrites
 from unit.builders import TIMEOUT, key, lose_sight, observed, spec, status_of, sync
 from unit.clock import FakeClock

@@ -51,7 +51,7 @@ def result_of(error: ClusterError) -> WriteResult:
     return _RESULTS.get(error.status, WriteResult.FAILED)
 
 
-class Complaints:
+class FailureLog:
     """Says each thing once, not once for each instance that it is said of."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

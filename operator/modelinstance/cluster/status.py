@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from modelinstance import api
 from modelinstance.cluster.client import CONFLICT, NOT_FOUND, ClusterClient, ClusterError
-from modelinstance.cluster.outcomes import Complaints, result_of
+from modelinstance.cluster.outcomes import FailureLog, result_of
 from modelinstance.cluster.translate import (
     UnreadableError,
     observe,
@@ -21,7 +21,7 @@ from modelinstance.cluster.translate import (
 from modelinstance.registry.instance import InstanceKey
 from modelinstance.registry.observed import Observed
 from modelinstance.registry.pacing import WriteResult
-from modelinstance.registry.reporting import StatusWrite
+from modelinstance.registry.statuses import StatusWrite
 from modelinstance.registry.summary import RegistryObject, SummaryWrite
 from modelinstance.registry.writes import StatusPlan
 
@@ -76,7 +76,7 @@ class Ask(Protocol):
     """Calls a function in the thread that owns the desk, and awaits its result."""
 
     def __call__(self, function: Callable[..., ResultT], *arguments: object) -> Awaitable[ResultT]:
-        """See `Ask`."""
+        """Call it with the arguments."""
         ...
 
 
@@ -91,7 +91,7 @@ class StatusWriter:
         self._desk = desk
         self._namespace = namespace
         self._ask = ask
-        self._complaints = Complaints()
+        self._failures = FailureLog()
         self._summary_pause = SUMMARY_SECONDS
         self._summary_not_before = 0.0
 
@@ -172,11 +172,11 @@ class StatusWriter:
     def _failed(self, key: InstanceKey, error: ClusterError) -> WriteOutcome:
         result = result_of(error)
         if result is not WriteResult.GONE:
-            self._complaints.say(result, str(error), key)
+            self._failures.say(result, str(error), key)
         return WriteOutcome(key, result, retry_after=error.retry_after)
 
     def _unreadable(self, key: InstanceKey, error: UnreadableError) -> WriteOutcome:
-        self._complaints.say(WriteResult.FAILED, str(error), key)
+        self._failures.say(WriteResult.FAILED, str(error), key)
         return WriteOutcome(key, WriteResult.FAILED)
 
     @staticmethod
@@ -197,7 +197,7 @@ class StatusWriter:
             return observe_registry(await self._client.apply_status(api.INSTANCE_REGISTRIES, body))
         except ClusterError as error:
             if error.status not in {CONFLICT, NOT_FOUND}:
-                self._complaints.say(result_of(error), str(error), key)
+                self._failures.say(result_of(error), str(error), key)
         except UnreadableError as error:
-            self._complaints.say(WriteResult.FAILED, str(error), key)
+            self._failures.say(WriteResult.FAILED, str(error), key)
         return None

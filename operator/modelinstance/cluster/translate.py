@@ -24,7 +24,7 @@ from modelinstance.registry.instance import (
 from modelinstance.registry.observed import ConditionSeen, Observed, Reported
 from modelinstance.registry.podspecs import PodInstance
 from modelinstance.registry.registrations import Registration
-from modelinstance.registry.reporting import ConditionType, StatusWrite
+from modelinstance.registry.statuses import ConditionType, StatusWrite
 from modelinstance.registry.summary import RegistryObject, Summary, SummaryWrite
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"

@@ -14,12 +14,12 @@ import click
 
 from modelinstance.client.connection import Answer, Connection
 from modelinstance.client.errors import RegistryUnavailableError
-from modelinstance.commands.explanation import UnreadableError, rendered, staleness
 from modelinstance.commands.following import registry_option, token_file_option
+from modelinstance.commands.options import JSON, TEXT
+from modelinstance.commands.why_text import UnreadableError, rendered, staleness
 from modelinstance.registry.instance import DNS_LABEL, DNS_NAME
 
 INSTANCES = "/api/v1/instances"
-TEXT, JSON = "text", "json"
 KEY = re.compile(rf"(?P<namespace>{DNS_LABEL})/(?P<name>{DNS_NAME})")
 MAX_NEAR = 3
 """How many names are proposed instead of an unknown one."""

@@ -20,7 +20,7 @@ from modelinstance.http.probes import probes
 from modelinstance.http.queries import queries
 from modelinstance.http.registering import registering
 from modelinstance.http.rendering import Renderings
-from modelinstance.http.reporting import reporting
+from modelinstance.http.reports import reporting
 from modelinstance.http.source import Source
 from modelinstance.http.waiting import WaitingRoom
 from modelinstance.http.watching import Watchers, watching

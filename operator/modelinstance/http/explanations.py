@@ -9,7 +9,7 @@ from pydantic import Field
 from modelinstance.http.models import Answer, Instance
 from modelinstance.http.rendering import shown
 from modelinstance.http.source import Source
-from modelinstance.registry.explaining import findings
+from modelinstance.registry.findings import findings
 from modelinstance.registry.known import Known, look
 from modelinstance.registry.prospects import prospects
 from modelinstance.registry.reasons import REASONS

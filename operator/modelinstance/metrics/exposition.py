@@ -217,7 +217,8 @@ class ClusterCollector(Collector):
             {key: tallies.pod_writes[key] for key in POD_WRITES},
         )  # fmt: skip
         yield _counter(
-            "events", "Kubernetes Events by what came of what was to be told.", ("result",),
+            "kubernetes_events", "Events of Kubernetes by what came of what was to be told.",
+            ("result",),
             _known(tallies.events, ("written", "aggregated", "dropped", "failed")),
         )  # fmt: skip
         yield _counter(

@@ -112,7 +112,7 @@ class Changes:
             record.spec.model_name,
             verdict.phase,
             verdict.reason,
-            self._records.explain(record),
+            self._records.explain_lastingly(record),
             warning=not asked_for,
         )
         for listener in self._listeners:

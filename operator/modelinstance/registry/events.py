@@ -20,6 +20,7 @@ from hashlib import blake2b
 from modelinstance.registry.buckets import TokenBucket
 from modelinstance.registry.changes import Change
 from modelinstance.registry.instance import NO_UID, InstanceKey
+from modelinstance.registry.outbox import jittered
 from modelinstance.registry.records import Records
 
 REPEATED_WITHIN_SECONDS = 600.0
@@ -244,8 +245,7 @@ class EventBook:
             self._delay = 0.0
         elif now >= self._not_before:  # of those that failed at once, one counts
             self._delay = min(2 * self._delay or MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS)
-            wait = self._delay * self._records.random.uniform(0.5, 1.0)
-            self._not_before = now + max(wait, retry_after)
+            self._not_before = now + jittered(self._records.random, max(self._delay, retry_after))
         if outcome is EventOutcome.FORBIDDEN:
             self._resting[write.subject.key.namespace] = now + REST_SECONDS
         if outcome in {EventOutcome.FAILED, EventOutcome.FORBIDDEN}:

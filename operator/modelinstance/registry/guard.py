@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from modelinstance.registry.health import Life
@@ -38,11 +38,10 @@ class GuardSettings:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """A group's silence has begun or ended to count as one; ``frozen`` is how many it is about."""
+    """A group's silence has begun or ended to count as one."""
 
     group: Group
     began: bool
-    frozen: int
 
     @property
     def reason(self) -> RegistryReason:
@@ -135,10 +134,6 @@ class SilenceGuard:
             for group in self._groups.values():
                 if group.ends is not None:
                     group.ends = -math.inf
-
-    def engaged(self) -> Iterator[Group]:
-        """The groups whose silence counts as one outage now."""
-        return (name for name, group in self._groups.items() if group.ends is not None)
 
     def look(self, record: Record, *, there: bool) -> None:
         """Something about a record has changed; ``there``: it is still one."""
@@ -252,7 +247,7 @@ class SilenceGuard:
         self._next = min(self._next, group.ends)
         if began:
             self.outages += 1
-            self._tell(Outage(name, began=True, frozen=len(group.frozen)))
+            self._tell(Outage(name, began=True))
         return changed
 
     def _let_go(self, record: Record) -> None:
@@ -272,7 +267,7 @@ class SilenceGuard:
         """One of an outage is out of it: it may be over, or be none any more."""
         if not group.frozen:
             group.ends, group.waning = None, False
-            self._tell(Outage(name, began=False, frozen=0))
+            self._tell(Outage(name, began=False))
         elif not group.waning and (self.settings is None or not group.is_out(self.settings)):
             group.waning, now = True, self._now()
             group.frozen = {r: now + self._timeout_of(r) for r in group.frozen}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from modelinstance.registry.health import Evidence, Life
+from modelinstance.registry.health import Evidence
 from modelinstance.registry.probation import Hysteresis, Probation
 from modelinstance.registry.record import Record
 from modelinstance.registry.records import Records
@@ -38,11 +38,6 @@ class Known:
     def probation(self) -> Probation | None:
         """What it has to prove."""
         return self.record.probation
-
-    @property
-    def silent(self) -> bool:
-        """Whether it ought to be heard and is not."""
-        return self.evidence.spec.heartbeat_required and self.evidence.life is not Life.HEARD
 
     @property
     def holder(self) -> str:

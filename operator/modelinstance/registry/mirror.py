@@ -16,7 +16,7 @@ from modelinstance.registry.instance import InstanceKey
 from modelinstance.registry.observed import Observed, Reported
 from modelinstance.registry.record import Record
 from modelinstance.registry.records import Records
-from modelinstance.registry.reporting import StatusWrite
+from modelinstance.registry.statuses import StatusWrite
 from modelinstance.registry.timeline import MAX_STEP_SECONDS
 from modelinstance.registry.tracker import Tracker
 from modelinstance.registry.versions import UNKNOWN, Versions
@@ -84,7 +84,7 @@ class Mirror:
         self._run = 0
         self._watching = False
         self._distrusted_run = 0
-        records.on_stale(self._hides)
+        records.ask_stale(self._hides)
 
     # -- reading ---------------------------------------------------------------------------------
 

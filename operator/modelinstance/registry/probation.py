@@ -37,9 +37,9 @@ class Hysteresis:
     first: float = 30.0
     most: float = 300.0
 
-    def penalty(self, falls: int) -> float:
-        """For how many seconds it has to be well after so many falls."""
-        return float(min(self.first * 2 ** max(falls - self.falls, 0), self.most))
+    def penalty(self, falls: int, free: int) -> float:
+        """For how many seconds it has to be well after so many falls; ``free`` add nothing."""
+        return float(min(self.first * 2 ** max(falls - free, 0), self.most))
 
 
 class Probation(Expiring):
@@ -98,10 +98,10 @@ class Probations:
         return True
 
     def eject(self, record: Record) -> None:
-        """Calls to it fail, whatever else is known: it has to prove itself as after a fall."""
+        """Calls to it fail, whatever else is known: a fall after which it has to prove itself."""
         settings = self.settings or Hysteresis()
         falls = self._note_fall(record, settings)
-        self._put_on(record, Reason.CALLS_FAILING, settings.penalty(falls))
+        self._put_on(record, Reason.CALLS_FAILING, settings.penalty(falls, free=1))
 
     def resume(self, record: Record, reason: Reason) -> None:
         """An earlier process had put it on probation, which begins anew."""
@@ -119,7 +119,7 @@ class Probations:
             if len(falls) < settings.falls:
                 self.forget(record)
             else:
-                probation.seconds = settings.penalty(len(falls))
+                probation.seconds = settings.penalty(len(falls), settings.falls)
 
     def forget(self, record: Record) -> None:
         """A record has nothing to prove any more."""
@@ -142,7 +142,7 @@ class Probations:
     def _fall(self, record: Record, settings: Hysteresis) -> None:
         falls = self._note_fall(record, settings)
         if falls >= settings.falls:
-            self._put_on(record, Reason.FLAPPING, settings.penalty(falls))
+            self._put_on(record, Reason.FLAPPING, settings.penalty(falls, settings.falls))
 
     def _note_fall(self, record: Record, settings: Hysteresis) -> int:
         now = self._now()

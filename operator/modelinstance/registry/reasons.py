@@ -171,7 +171,8 @@ REASONS: dict[Reason, ReasonDoc] = {
         Phase.DEGRADED,
         "No heartbeat came within the timeout, and at least half and at least three of the model's "
         "instances, or of all, fell silent with it: the likelier cause is between the workers and "
-        "the registry. It is selected on, for at most ten minutes.",
+        "the registry. It is selected on, for at most ten minutes (the numbers are those of "
+        "`spec.correlatedSilence` of the InstanceRegistry).",
         "Look at the network, and at what the workers' heartbeats pass through; a heartbeat makes "
         "it `Healthy`.",
     ),
@@ -201,8 +202,8 @@ REGISTRY_REASONS: dict[RegistryReason, str] = {
         "likelier cause is between the workers and the registry: they are selected on, `Degraded`."
     ),
     RegistryReason.CORRELATED_SILENCE_ENDED: (
-        "They are heard again, or are `Unhealthy` after the longest time that they may be selected "
-        "on."
+        "They are heard again, or are out: because the time is up, or one by one, as the others "
+        "are heard."
     ),
 }
 """What each of them means."""

@@ -95,6 +95,11 @@ class Record(Expiring):
         self.former_id = former_id
 
     @property
+    def counts_as_heard(self) -> bool:
+        """Whether it is heard, or its silence is held to be none of its own."""
+        return self.life is Life.HEARD or self.frozen
+
+    @property
     def claims_address(self) -> bool:
         """Whether it wants to be called at its address at all."""
         ending = self.pod is not None and self.pod.condition is PodCondition.TERMINATING
@@ -105,7 +110,7 @@ class Record(Expiring):
     def claim(self) -> tuple[int, float, InstanceKey]:
         """The rank of its claim on its address: the least holds it."""
         strength = 0
-        if self.life is Life.HEARD or self.frozen:
+        if self.counts_as_heard:
             strength = HEARD_FOR_ITSELF
         elif not self.spec.heartbeat_required:
             strength = TAKEN_AT_ITS_WORD

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
 
@@ -103,6 +104,10 @@ class Records:
         """Why a record is in its phase, in a sentence."""
         return decide(self.evidence(record)).message
 
+    def explain_lastingly(self, record: Record) -> str:
+        """The same, without what is so only for as long as the cluster cannot be seen."""
+        return decide(replace(self.evidence(record), stale=False)).message
+
     def evidence(self, record: Record) -> Evidence:
         """All that is known of a record and counts for its health."""
         return self._decider.evidence(record)
@@ -155,7 +160,7 @@ class Records:
 
     # -- being told ------------------------------------------------------------------------------
 
-    def on_stale(self, is_stale: Callable[[Record], bool]) -> None:
+    def ask_stale(self, is_stale: Callable[[Record], bool]) -> None:
         """Ask this whether a record's heartbeats cannot be seen at present."""
         self._decider.is_stale = is_stale
 

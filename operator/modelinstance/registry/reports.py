@@ -1,9 +1,9 @@
 """What routers tell of their calls: a failing instance is out sooner than its silence would tell.
 
 A report never revives, and one reporter alone cannot take out what others use well. Of a model's
-instances reports take out half at most, and for time-outs alone never the last: when all seem to
-hang they are saturated, and needed. Who is silent as well, and fails at calls, is dead: it goes in
-any case.
+instances reports take out half at most, though always one if calls fail outright; for time-outs
+alone never the last: when all seem to hang they are saturated, and needed. Who is silent as well,
+and fails at calls, is dead: it goes in any case.
 """
 
 from __future__ import annotations
@@ -91,10 +91,12 @@ class Reports:
         return len(self._told) + len(self._out) + len(self._out_of)
 
     def take(
-        self, incarnation: str, reporter: str, outcome: CallOutcome, count: int = 1
+        self, record: Record | None, reporter: str, outcome: CallOutcome, count: int = 1
     ) -> ReportResult:
-        """A reporter tells how its last ``count`` calls to an incarnation ended, all alike."""
-        record = self._records.identified(incarnation)
+        """A reporter tells how its last ``count`` calls to an incarnation ended, all alike.
+
+        Without a record it told of one that it does not know, or that is none any more.
+        """
         result = ReportResult.UNKNOWN if record is None else ReportResult.ACCEPTED
         self.results[outcome, result] += 1
         if record is not None:

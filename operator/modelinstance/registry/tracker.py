@@ -20,7 +20,7 @@ from modelinstance.registry.pods import PodCondition, PodState
 from modelinstance.registry.reasons import Phase, Reason
 from modelinstance.registry.record import Record
 from modelinstance.registry.records import Records
-from modelinstance.registry.reporting import (
+from modelinstance.registry.statuses import (
     ConditionType,
     StatusWrite,
     compose,
@@ -228,7 +228,7 @@ class Tracker:
             writes.append(
                 compose(
                     record,
-                    message=self.records.explain(record),
+                    message=self.records.explain_lastingly(record),
                     version=tracked.version,
                     generation=tracked.generation,
                     reported=reported,

@@ -8,7 +8,7 @@ from modelinstance.registry.instance import InstanceKey
 from modelinstance.registry.mirror import Mirror
 from modelinstance.registry.observed import Observed
 from modelinstance.registry.pacing import MAX_PAUSE_SECONDS, Pace, WriteResult
-from modelinstance.registry.reporting import StatusWrite
+from modelinstance.registry.statuses import StatusWrite
 
 
 @dataclass(frozen=True, slots=True)

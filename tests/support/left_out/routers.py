@@ -41,9 +41,10 @@ def _() -> None:
     """A call that succeeds is a sign of life."""
     take = Reports.take
 
-    def believe(self: Reports, incarnation: str, *arguments: Any, **options: Any) -> ReportResult:
-        result = take(self, incarnation, *arguments, **options)
-        record = self._records.identified(incarnation)
+    def believe(
+        self: Reports, record: Record | None, *arguments: Any, **options: Any
+    ) -> ReportResult:
+        result = take(self, record, *arguments, **options)
         if CallOutcome.SUCCESS in arguments and record is not None:
             self._records.beat(record, record.timeline)
         return result

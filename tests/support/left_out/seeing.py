@@ -15,7 +15,7 @@ from modelinstance.registry import timeline, tracker
 from modelinstance.registry.mirror import Mirror
 from modelinstance.registry.probing import Ask, ProbeResult
 from modelinstance.registry.records import Records
-from modelinstance.registry.reporting import StatusWrite
+from modelinstance.registry.statuses import StatusWrite
 from modelinstance.registry.view import View
 from support.left_out.table import leaves_out, let_do, nothing, put
 

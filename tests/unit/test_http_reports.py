@@ -12,7 +12,7 @@ from modelinstance.http.access import OpenAccess
 from modelinstance.http.bodies import MAX_BATCH
 from modelinstance.http.endpoint import Endpoint
 from modelinstance.http.patience import MAX_BODY_BYTES
-from modelinstance.http.reporting import MAX_COUNT
+from modelinstance.http.reports import MAX_COUNT
 from modelinstance.registry import EmbeddedModelRegistry
 from modelinstance.registry.probation import Hysteresis
 from modelinstance.registry.reasons import Reason

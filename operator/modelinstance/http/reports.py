@@ -84,13 +84,12 @@ def reporting(source: Source) -> APIRouter:
     records, reports = source.records, source.reports
 
     def take(told: CallsBody, reporter: str, caller: Caller) -> ReportAnswer:
-        outcome, record = CallOutcome(told.outcome), records.identified(told.incarnation)
+        record = records.identified(told.incarnation)
         if record is not None and not caller.sees(record.key.namespace):
-            reports.results[outcome, ReportResult.UNKNOWN] += 1
-            return ReportAnswer(incarnation=told.incarnation, result=ReportResult.UNKNOWN)
+            record = None
         return ReportAnswer(
             incarnation=told.incarnation if record is None else record.id,
-            result=reports.take(told.incarnation, reporter, outcome, told.count),
+            result=reports.take(record, reporter, CallOutcome(told.outcome), told.count),
         )
 
     @router.post("/reports", responses=problems.documented(404, 422))

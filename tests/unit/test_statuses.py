@@ -10,7 +10,7 @@ from modelinstance.registry.observed import ConditionSeen, Reported
 from modelinstance.registry.reasons import Phase, Reason
 from modelinstance.registry.record import Record
 from modelinstance.registry.records import Records
-from modelinstance.registry.reporting import (
+from modelinstance.registry.statuses import (
     Condition,
     ConditionType,
     StatusWrite,

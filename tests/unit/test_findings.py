@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from modelinstance.registry.explaining import DESCRIBED, CheckResult, Finding, findings
+from modelinstance.registry.findings import DESCRIBED, CheckResult, Finding, findings
 from modelinstance.registry.guard import GuardSettings
 from modelinstance.registry.health import LIVENESS, STANDING
 from modelinstance.registry.instance import ProbeSpec, Rotation
@@ -384,7 +384,7 @@ def test_what_routers_say_is_counted(strict: Records) -> None:
     for reporter, outcome in (
         ("b", CallOutcome.SUCCESS), ("c", CallOutcome.SUCCESS), ("a", CallOutcome.FAILURE),
     ):  # fmt: skip
-        reports.take(record.id, reporter, outcome, 5)
+        reports.take(record, reporter, outcome, 5)
     now = look(strict, record, CURRENT, reports.opinions(record))
     told = {found.check: found.evidence for found in findings(now)}
     assert told["calls"] == "1 reporter finds it bad, 2 good, within 30 s"
