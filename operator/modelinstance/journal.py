@@ -38,8 +38,10 @@ class Journal:
             self._more, self._next_summary = 0, now + SUMMARY_SECONDS
         return more
 
-    @staticmethod
-    def _write_outage(outage: Outage) -> None:
+    def _write_outage(self, outage: Outage) -> None:
+        if not self._bucket.take(self._records.local.now):
+            self._more += 1
+            return
         logger.log(
             logging.WARNING if outage.began else logging.INFO,
             "%s: %s", outage.reason, outage,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from modelinstance.registry.claims import Claims
+from modelinstance.registry.reasons import Reason
 from modelinstance.registry.records import Records
-from unit.builders import put
+from unit.builders import TIMEOUT, live, put
+from unit.clock import FakeClock
 
 
 def test_many_claims_on_one_address_cost_no_more_each(
@@ -39,3 +41,17 @@ def test_a_loser_names_the_holder_of_now(records: Records) -> None:
     records.remove(first.key)
     assert "second" in records.explain(loser)
     assert second.verdict.reason != loser.verdict.reason
+
+
+def test_a_holder_that_falls_silent_with_others_gives_way(
+    records: Records, clock: FakeClock
+) -> None:
+    first, holder, other = (
+        put(records, name=name, created=at) for at, name in enumerate(("first", "second", "third"))
+    )
+    for record in (other, holder):
+        records.beat(record)
+    assert holder.verdict.ready
+    live(records, clock, TIMEOUT)
+    assert first.verdict.reason is Reason.AWAITING_FIRST_HEARTBEAT
+    assert {record.verdict.reason for record in (holder, other)} == {Reason.ADDRESS_CONFLICT}

@@ -24,6 +24,7 @@ from modelinstance import (
     RegistryError,
 )
 from modelinstance.registry.clock import SystemClock
+from modelinstance.registry.guard import GuardSettings
 from modelinstance.registry.instance import Rotation
 from modelinstance.registry.reasons import Reason
 from support.waiting import PATIENCE
@@ -833,3 +834,16 @@ def test_the_sync_forms_may_be_called_from_many_threads() -> None:
         assert list(threads.map(work, range(1, 5))) == [1, 2, 3, 4]
     assert sorted(each.port for each in registry.registry["vicuna"]) == [1, 2, 3, 4]
     assert registry.records.totals().healthy == 4
+
+
+def test_the_checker_ends_what_the_guard_held(clock: FakeClock) -> None:
+    registry = EmbeddedModelRegistry(0, TIMEOUT, clock=clock)
+    registry.records.guard.configure(GuardSettings(seconds=20.0))
+    for port in (1, 2, 3):
+        registry.sync_register_instance(ModelInstance("m", "h", port))
+    healthy = []
+    for _ in range(int(TIMEOUT) + 25):
+        clock.advance(1)
+        registry.check()
+        healthy.append(sum(record.verdict.ready for record in registry.records))
+    assert healthy == [3] * (int(TIMEOUT) + 19) + [0] * 6

@@ -355,3 +355,18 @@ def test_whatever_comes_the_requests_are_bounded_and_nothing_piles_up(
         assert len(book._said) <= MAX_REMEMBERED
         counts = book.counts
         assert counts["written"] + counts["aggregated"] + counts["dropped"] <= told
+
+
+def test_one_event_that_always_fails_holds_up_no_other(book: Book) -> None:
+    book.say("bad")
+    told = 0
+    for number in range(60):
+        book.say(f"good-{number}")
+        for _ in range(20):
+            for each in book.plan(10):
+                bad = each.subject.key.name == "bad"
+                told += not bad
+                book.settled(each, EventOutcome.FAILED if bad else EventOutcome.WRITTEN)
+            book.pass_time(1)
+    assert told >= 58
+    assert book.waiting <= 2

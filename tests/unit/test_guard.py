@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from modelinstance.registry.guard import EVERYONE, GuardSettings, Outage
 from modelinstance.registry.health import Life
 from modelinstance.registry.instance import Rotation
+from modelinstance.registry.probation import Hysteresis
 from modelinstance.registry.reasons import Phase, Reason
 from modelinstance.registry.record import Record
 from modelinstance.registry.records import Records
@@ -218,6 +219,133 @@ def test_nothing_is_left(guarded: Records, clock: FakeClock) -> None:
         guarded.remove(record.key)
     live(guarded, clock, LIMIT)
     assert len(guarded.guard) == 0
+
+
+def test_a_worker_that_cannot_answer_is_not_brought_back_by_its_silence(
+    guarded: Records, clock: FakeClock
+) -> None:
+    many = crowd(guarded, 3)
+    guarded.beat(many[0], failure="the engine is gone")
+    live(guarded, clock, TIMEOUT)
+    assert many[0].verdict.reason is Reason.WORKER_NOT_READY
+    assert frozen(*many[1:]) == [True] * 2
+    live(guarded, clock, LIMIT)
+    assert many[0].verdict.reason is Reason.HEARTBEAT_EXPIRED
+
+
+def test_what_wanes_lets_go_nobody_whom_another_outage_holds(
+    guarded: Records, clock: FakeClock
+) -> None:
+    many = crowd(guarded, 4)
+    others = [crowd(guarded, 1, f"m{index}")[0] for index in range(6)]
+    live(guarded, clock, TIMEOUT)
+    assert frozen(*many, *others) == [True] * 10
+    keep(guarded, clock, 2 * TIMEOUT, *others)
+    assert frozen(*many) == [True] * 4, "all of their model are silent"
+
+
+def test_who_comes_anew_lets_an_outage_wane(guarded: Records, clock: FakeClock) -> None:
+    many = crowd(guarded, 6)
+    keep(guarded, clock, TIMEOUT, *many[3:])
+    assert frozen(*many[:3]) == [True] * 3
+    new = crowd(guarded, 20, "new")
+    for index in range(20):
+        new.append(put(guarded, f"more-{index}", host=f"more{index}"))
+    keep(guarded, clock, TIMEOUT + 1, *many[3:], *new)
+    assert [record.verdict.reason for record in many[:3]] == [Reason.HEARTBEAT_EXPIRED] * 3
+
+
+def test_other_numbers_hold_for_an_outage_that_is_on(guarded: Records, clock: FakeClock) -> None:
+    many = crowd(guarded, 4)
+    live(guarded, clock, TIMEOUT)
+    guarded.guard.configure(GuardSettings(seconds=20.0))
+    live(guarded, clock, 19)
+    assert frozen(*many) == [True] * 4
+    live(guarded, clock, 1)
+    assert frozen(*many) == [False] * 4
+    for record in many:
+        guarded.beat(record)
+    live(guarded, clock, TIMEOUT)
+    assert frozen(*many) == [True] * 4
+    guarded.guard.configure(GuardSettings(least=50))
+    live(guarded, clock, TIMEOUT)
+    assert frozen(*many) == [False] * 4
+
+
+def resume(records: Records, number: int, life: Life, model: str = "vicuna") -> list[Record]:
+    """Take up so many instances as an earlier process left them: heard, or frozen."""
+    made = [
+        put(records, f"{model}-{life}-{index}", model_name=model, host=f"{life}{index}")
+        for index in range(number)
+    ]
+    for record in made:
+        records.resume(record, life, records.local, None, frozen=life is Life.SILENT)
+    return made
+
+
+def test_after_a_restart_an_outage_of_one_model_goes_on_whoever_else_is_well(
+    guarded: Records, clock: FakeClock
+) -> None:
+    many = resume(guarded, 10, Life.SILENT)
+    others = resume(guarded, 90, Life.HEARD, "llama")
+    guarded.guard.settle()
+    guarded.beat(many[0])
+    keep(guarded, clock, 2 * TIMEOUT, many[0], *others)
+    assert frozen(*many[1:]) == [True] * 9
+
+
+def test_after_a_restart_the_last_of_an_outage_has_one_timeout_to_be_heard(
+    guarded: Records, clock: FakeClock
+) -> None:
+    (last,) = resume(guarded, 1, Life.SILENT)
+    others = resume(guarded, 9, Life.HEARD)
+    guarded.guard.settle()
+    keep(guarded, clock, TIMEOUT - 1, *others)
+    assert frozen(last) == [True]
+    keep(guarded, clock, 1, *others)
+    assert last.verdict.reason is Reason.HEARTBEAT_EXPIRED
+
+
+def test_after_a_restart_an_outage_of_all_goes_on(guarded: Records, clock: FakeClock) -> None:
+    told: list[Outage] = []
+    guarded.guard.on_outage.append(told.append)
+    many = [resume(guarded, 1, Life.SILENT, f"m{index}")[0] for index in range(4)]
+    guarded.guard.settle()
+    live(guarded, clock, 2 * TIMEOUT)
+    assert frozen(*many) == [True] * 4
+    assert (told, guarded.guard.outages) == ([], 0), "that it began is no news"
+
+
+def test_who_is_only_presumed_to_be_heard_makes_no_outage(
+    guarded: Records, clock: FakeClock
+) -> None:
+    many = [put(guarded, f"vicuna-{index}", host=f"h{index}") for index in range(4)]
+    for record in many:
+        guarded.resume(record, Life.HEARD, guarded.local, None, presumed=True)
+    live(guarded, clock, TIMEOUT)
+    assert [record.verdict.reason for record in many] == [Reason.HEARTBEAT_EXPIRED] * 4
+
+
+def test_who_is_really_heard_takes_the_address_from_one_that_is_frozen(
+    guarded: Records, clock: FakeClock
+) -> None:
+    many = crowd(guarded, 3)
+    live(guarded, clock, TIMEOUT)
+    new = put(guarded, "new", namespace="other", host="h0")
+    guarded.beat(new)
+    assert (many[0].verdict.reason, new.verdict.ready) == (Reason.ADDRESS_CONFLICT, True)
+
+
+def test_a_fall_that_was_not_silence_is_not_excused(guarded: Records, clock: FakeClock) -> None:
+    guarded.probations.settings = Hysteresis()
+    many = crowd(guarded, 3)
+    for _ in range(3):
+        guarded.beat(many[0])
+        guarded.beat(many[0], failure="the engine is gone")
+    assert many[0].verdict.reason is Reason.FLAPPING
+    live(guarded, clock, TIMEOUT)
+    assert many[0].verdict.reason is Reason.FLAPPING
+    assert len(many[0].falls or ()) == 3
 
 
 # -- whatever happens ----------------------------------------------------------------------------

@@ -209,6 +209,28 @@ def test_silence_is_shown_rather_than_that_calls_fail(steady: Records, clock: Fa
     assert why(record) is Reason.HEARTBEAT_EXPIRED
 
 
+def test_who_need_not_be_heard_any_more_returns_by_time(steady: Records, clock: FakeClock) -> None:
+    record = put(steady, heartbeat_timeout=100.0)
+    steady.beat(record)
+    steady.eject(record)
+    live(steady, clock, 40)
+    put(steady, heartbeat_timeout=100.0, heartbeat_required=False)
+    live(steady, clock, 30)
+    assert record.verdict.ready
+
+
+def test_a_heartbeat_that_tells_of_a_failure_proves_nothing(
+    steady: Records, clock: FakeClock
+) -> None:
+    record = put(steady, heartbeat_timeout=100.0)
+    steady.beat(record)
+    steady.eject(record)
+    live(steady, clock, 40)
+    steady.beat(record, failure="the engine is gone")
+    steady.beat(record)
+    assert record.verdict.reason is Reason.CALLS_FAILING
+
+
 def test_without_settings_nobody_has_to_prove_anything(records: Records, clock: FakeClock) -> None:
     record = quick(records)
     flap(records, clock, record, 10)

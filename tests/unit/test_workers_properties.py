@@ -600,6 +600,9 @@ class WorkersMachine(RuleBasedStateMachine):
                     self.mirror.write_answered(write.key, there)
                     if there.uid == known.uid:
                         self._see(there)
+                    waiting = self.mirror.outbox._pending.keys() - self.mirror.outbox._ready.keys()
+                    if write.key in waiting:  # a second conflict in a row
+                        self.failed.add(write.key)
                 else:
                     self.simple.statuses[known.uid] = self.simple.status(known)
                     answer = self.cluster.write(replace(there, reported=status_of(write)))

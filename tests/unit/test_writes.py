@@ -255,3 +255,31 @@ def test_in_the_end_each_status_is_what_was_decided(outcomes: list[WriteResult],
     assert all(it.reported is not None for it in objects.values())
     assert len(mirror.outbox) == 0
     assert key("i-0") in objects
+
+
+def test_a_few_that_always_fail_hold_up_no_other(
+    writes: StatusWrites, mirror: Mirror, clock: FakeClock
+) -> None:
+    """An object may be so large that the API server cannot store its status: that is a 500."""
+    objects = {each.key: each for each in fill(mirror, 50)}
+    bad = set(objects)
+    version, waits = 100, []
+    for number in range(60):
+        version += 1
+        good = observed(f"good-{number}", version, spec=spec(port=1000 + number))
+        mirror.changed(good, run=1)
+        since = 0.0
+        while good.key in mirror.outbox._pending:
+            for write in writes.plan(20).writes:
+                if write.key in bad:
+                    writes.ended(write.key, WriteResult.UNAVAILABLE)
+                else:
+                    version += 1
+                    answer = replace(good, version=version, reported=status_of(write))
+                    writes.ended(write.key, WriteResult.WRITTEN, answer)
+            lose_sight(mirror, clock, 0.25)
+            since += 0.25
+        waits.append(since)
+        lose_sight(mirror, clock, 3.0)
+    assert sorted(waits)[len(waits) // 2] <= 0.5
+    assert max(waits[30:]) <= 1.0

@@ -48,7 +48,8 @@ class Claims:
                 self.holder = self._strongest()
         elif claims and (before is None or record.claim < before.claim):
             self.holder = record
-        self._rank = None if self.holder is None else self.holder.claim
+        if record is before or self.holder is not before:  # what a holder loses it tells itself
+            self._rank = None if self.holder is None else self.holder.claim
         affected = {id(known): known for known in (record, before, self.holder) if known}
         return tuple(known for known in affected.values() if known.key in self._members)
 

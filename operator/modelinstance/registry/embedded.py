@@ -242,7 +242,7 @@ class EmbeddedModelRegistry(ModelRegistry):
             now = self.records.attend()
             if now - self._checked_at >= self.heartbeat_interval_secs:
                 self._checked_at = now
-                self.records.expire_on(self.records.local)
+                self.records.expire()
             until = MAX_STEP_SECONDS
             if self.heartbeat_interval_secs:
                 until = min(until, self._checked_at + self.heartbeat_interval_secs - now)

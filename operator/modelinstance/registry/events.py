@@ -100,6 +100,7 @@ class _Said:
     count: int = 1
     told: int = 0
     not_before: float = 0.0
+    delay: float = 0.0
 
     @property
     def topic(self) -> _Topic:
@@ -175,14 +176,12 @@ class EventBook:
             self._drop(next(iter(self._said)))
         self._wait(said)
 
-    def _wait(self, said: _Said, *, last: bool = True) -> None:
+    def _wait(self, said: _Said) -> None:
         topic, uid = said.topic, said.subject.uid
         if topic in self._waiting:
             return
         self._waiting[topic] = said
         self._waiting_of[uid] += 1
-        if not last:
-            self._waiting.move_to_end(topic, last=False)
         if self._waiting_of[uid] > MAX_WAITING_OF_OBJECT:
             self._drop(next(each for each in self._waiting if each[0] == uid))
         elif len(self._waiting) > MAX_WAITING:
@@ -244,7 +243,7 @@ class EventBook:
         if outcome is not EventOutcome.FAILED:
             self._delay = 0.0
         elif now >= self._not_before:  # of those that failed at once, one counts
-            self._delay = min(2 * self._delay or MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS)
+            self._delay = _grown(self._delay)
             self._not_before = now + jittered(self._records.random, max(self._delay, retry_after))
         if outcome is EventOutcome.FORBIDDEN:
             self._resting[write.subject.key.namespace] = now + REST_SECONDS
@@ -260,7 +259,7 @@ class EventBook:
             return
         said.not_before = now
         if outcome is EventOutcome.WRITTEN:
-            said.told, said.not_before = write.count, now + UPDATE_SECONDS
+            said.told, said.not_before, said.delay = write.count, now + UPDATE_SECONDS, 0.0
         elif outcome is EventOutcome.EXPIRED:
             said.count, said.told, said.first = said.count - said.told, 0, said.last
             said.name = _name(said.subject, topic, said.first.isoformat())
@@ -270,7 +269,14 @@ class EventBook:
             del self._said[topic]
             self._counts["dropped"] += 1
         else:
-            self._wait(said, last=outcome is EventOutcome.FORBIDDEN)
+            if outcome is EventOutcome.FAILED:  # lest it hold up the others, if it alone fails
+                said.delay = _grown(said.delay)
+                said.not_before = now + jittered(self._records.random, said.delay)
+            self._wait(said)
+
+
+def _grown(delay: float) -> float:
+    return min(2 * delay or MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS)
 
 
 def _name(subject: Subject, topic: _Topic, when: str) -> str:

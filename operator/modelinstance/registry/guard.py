@@ -63,26 +63,43 @@ class Outage:
 class _Members:
     """One group: ``heard`` is how many are; ``silent`` and ``frozen`` are who fell silent lately.
 
-    ``frozen`` has the time at which each is let go if it is not heard, which is set once the outage
-    wanes. ``ends`` is when the outage ends at the latest; ``None`` while there is none.
+    ``began`` is when its outage began, ``None`` while there is none. ``wanes`` is since when so few
+    are silent that it is none any more. ``least`` is no more than the least timeout of the frozen.
     """
 
-    __slots__ = ("ends", "frozen", "heard", "silent", "waning")
+    __slots__ = ("began", "frozen", "heard", "least", "silent", "wanes")
 
     def __init__(self) -> None:
         self.heard = 0
         self.silent: dict[Record, None] = {}
-        self.frozen: dict[Record, float] = {}
-        self.ends: float | None = None
-        self.waning = False
+        self.frozen: dict[Record, None] = {}
+        self.began: float | None = None
+        self.wanes: float | None = None
+        self.least = math.inf
 
     def __bool__(self) -> bool:
         return bool(self.heard or self.silent or self.frozen)
 
-    def is_out(self, settings: GuardSettings) -> bool:
+    def is_out(self, settings: GuardSettings | None) -> bool:
         """Whether so many fell silent that it counts as one outage."""
         fallen = len(self.silent) + len(self.frozen)
-        return fallen >= settings.least and fallen >= settings.share * (fallen + self.heard)
+        return (
+            settings is not None
+            and fallen >= settings.least
+            and fallen >= settings.share * (fallen + self.heard)
+        )
+
+    def ends(self, settings: GuardSettings | None) -> float:
+        """When its outage ends at the latest."""
+        if self.began is None:
+            return math.inf
+        return self.began + settings.seconds if settings is not None else -math.inf
+
+    def holds(self, record: Record, now: float, timeout: float) -> bool:
+        """Whether its outage lets a record be frozen on."""
+        if record not in self.frozen:
+            return False
+        return self.wanes is None or now < self.wanes + timeout
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,18 +139,19 @@ class SilenceGuard:
         self._by_time: list[tuple[float, int, Record]] = []
         self._sequence = 0
         self._next = math.inf
+        self._resumed: set[Group] = set()
 
     def __len__(self) -> int:
         return len(self._groups) + len(self._falls) + len(self._by_time)
 
     def configure(self, settings: GuardSettings | None) -> None:
         """Let other numbers hold from now on; with ``None`` what is frozen is let go."""
+        if settings == self.settings:
+            return
         self.settings = settings
-        if settings is None:
-            self._next = -math.inf
-            for group in self._groups.values():
-                if group.ends is not None:
-                    group.ends = -math.inf
+        self._next = -math.inf
+        for name in tuple(self._groups):
+            self._look_whether_over(name)
 
     def look(self, record: Record, *, there: bool) -> None:
         """Something about a record has changed; ``there``: it is still one."""
@@ -151,24 +169,49 @@ class SilenceGuard:
             if settings is not None and _is_expected(record):
                 self._enter(record, now)
                 touched[record.spec.model_name] = None
-        if settings is None or not touched:
+        if not touched:
             return []
         self._forget(now)
         frozen: list[Record] = []
         for name in (*touched, EVERYONE):
             group = self._group(name)
-            told_already = name is EVERYONE and group.ends is None and not self._loose
+            told_already = name is EVERYONE and group.began is None and not self._loose
             if group.is_out(settings) and not told_already:
-                frozen += self._freeze(name, settings, now)
+                frozen += self._freeze(name, group, now)
         return [record for record in frozen if record not in batch]
 
     def resume(self, record: Record) -> None:
-        """An earlier process had frozen it: that goes on, for as long as it may from now."""
-        settings, now = self.settings, self._now()
-        if settings is not None:
-            self._enter(record, now)
-            for name in self._falls[record].groups:
-                self._freeze(name, settings, now)
+        """An earlier process had frozen it: that goes on, for as long as it may from now.
+
+        Whether there is an outage at all is not known before `settle`.
+        """
+        if self.settings is None:
+            return
+        now, model = self._now(), record.spec.model_name
+        self._enter(record, now)
+        group = self._group(model)
+        if group.began is None:
+            group.began = now
+        self._resumed.add(model)
+        self._next = min(self._next, group.ends(self.settings))
+        self._hold(group, record)
+        record.frozen = True
+        self.frozen += 1
+
+    def settle(self) -> None:
+        """All that an earlier process knew of was resumed: see which outages go on."""
+        if not self._resumed:
+            return
+        resumed, self._resumed = self._resumed, set()
+        everyone = self._groups.get(EVERYONE)
+        if everyone is not None and everyone.began is None and everyone.is_out(self.settings):
+            everyone.began = self._now()
+            self._next = min(self._next, everyone.ends(self.settings))
+            for record in tuple(everyone.silent):
+                if record.frozen:
+                    self._hold(everyone, record)
+        for name in resumed & self._groups.keys():
+            self._look_whether_over(name)
 
     def expire(self) -> list[Record]:
         """Who is frozen no more, as the time is up."""
@@ -176,16 +219,20 @@ class SilenceGuard:
         self._forget(now)
         if now < self._next:
             return []
-        due: dict[Record, None] = {}
+        due = dict[Record, None]()
         for group in self._groups.values():
-            over = group.ends is not None and now >= group.ends
-            due |= {r: None for r, until in group.frozen.items() if over or now >= until}
+            over = now >= group.ends(self.settings)
+            if over or group.wanes is not None:
+                due |= {r: None for r in group.frozen if over or not self._is_held(r, now)}
         for record in due:
             self._let_go(record)
         self._next = math.inf
         for group in self._groups.values():
-            if group.ends is not None:
-                self._next = min(self._next, group.ends, *group.frozen.values())
+            if group.began is not None:
+                self._next = min(self._next, group.ends(self.settings))
+            if group.wanes is not None:
+                graces = (group.wanes + self._timeout_of(record) for record in group.frozen)
+                self._next = min([self._next, *(until for until in graces if until > now)])
         return list(due)
 
     # -- counting --------------------------------------------------------------------------------
@@ -203,6 +250,7 @@ class SilenceGuard:
             if model is not None:
                 for name in (model, EVERYONE):
                     self._group(name).heard += step
+                    self._look_whether_over(name)
                     self._tidy(name)
 
     def _enter(self, record: Record, now: float) -> None:
@@ -230,25 +278,31 @@ class SilenceGuard:
 
     # -- freezing --------------------------------------------------------------------------------
 
-    def _freeze(self, name: Group, settings: GuardSettings, now: float) -> list[Record]:
+    def _freeze(self, name: Group, group: _Members, now: float) -> list[Record]:
         """Freeze all of a group that fell silent; returns those that were not frozen before."""
-        group = self._group(name)
-        began = group.ends is None
-        if group.ends is None:
-            group.ends = now + settings.seconds
-        if group.waning:
-            group.waning, group.frozen = False, dict.fromkeys(group.frozen, math.inf)
+        group.wanes = None
         changed = [record for record in group.silent if not record.frozen]
-        group.frozen |= dict.fromkeys(group.silent, math.inf)
-        group.silent.clear()
-        for record in changed:
+        for record in tuple(group.silent):
+            self._hold(group, record)
             record.frozen = True
         self.frozen += len(changed)
-        self._next = min(self._next, group.ends)
-        if began:
+        if group.began is None:
+            group.began = now
             self.outages += 1
             self._tell(Outage(name, began=True))
+        self._next = min(self._next, group.ends(self.settings))
         return changed
+
+    def _hold(self, group: _Members, record: Record) -> None:
+        del group.silent[record]
+        group.frozen[record] = None
+        group.least = min(group.least, self._timeout_of(record))
+
+    def _is_held(self, record: Record, now: float) -> bool:
+        """Whether an outage of any of its groups is still one."""
+        timeout = self._timeout_of(record)
+        groups = (self._groups[name] for name in self._falls[record].groups)
+        return any(group.holds(record, now, timeout) for group in groups)
 
     def _let_go(self, record: Record) -> None:
         """It is heard, or does not count any more, or its time is up."""
@@ -259,19 +313,21 @@ class SilenceGuard:
             group = self._groups[name]
             group.silent.pop(record, None)
             group.frozen.pop(record, None)
-            if group.ends is not None:
-                self._wane(name, group)
+            self._look_whether_over(name)
             self._tidy(name)
 
-    def _wane(self, name: Group, group: _Members) -> None:
-        """One of an outage is out of it: it may be over, or be none any more."""
+    def _look_whether_over(self, name: Group) -> None:
+        """The outage of a group may be over, or be none any more."""
+        group = self._groups[name]
+        if group.began is None:
+            return
         if not group.frozen:
-            group.ends, group.waning = None, False
+            group.began = group.wanes = None
+            group.least = math.inf
             self._tell(Outage(name, began=False))
-        elif not group.waning and (self.settings is None or not group.is_out(self.settings)):
-            group.waning, now = True, self._now()
-            group.frozen = {r: now + self._timeout_of(r) for r in group.frozen}
-            self._next = min(self._next, *group.frozen.values())
+        elif group.wanes is None and name not in self._resumed and not group.is_out(self.settings):
+            group.wanes = self._now()
+            self._next = min(self._next, group.wanes + group.least)
 
     def _tell(self, outage: Outage) -> None:
         for listener in self.on_outage:
@@ -279,5 +335,5 @@ class SilenceGuard:
 
 
 def _is_expected(record: Record) -> bool:
-    """Whether it ought to be heard at all."""
-    return record.spec.heartbeat_required and record.claims_address
+    """Whether it ought to be heard at all, and was."""
+    return record.spec.heartbeat_required and record.claims_address and not record.presumed

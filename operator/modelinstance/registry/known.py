@@ -68,7 +68,7 @@ def look(records: Records, record: Record, view: ViewState, opinions: Opinions) 
         expires_in=expires_in,
         over_http=record.timeline is records.local,
         well_for=None if since is None else now - since,
-        falls=sum(fall > now - window for fall in record.falls or ()),
+        falls=sum(at > now - window for at, _ in record.falls or ()),
         hysteresis=hysteresis,
         guarded_for=None if guard is None else guard.seconds,
     )

@@ -264,6 +264,8 @@ class Mirror:
                 self._tracker.drop(key)
                 removed += 1
         self.repairs.update(added=added, changed=changed, removed=removed)
+        if self.synced:
+            self.records.guard.settle()
         self.attend()
         return Repairs(added, changed, removed, rewound, blind)
 

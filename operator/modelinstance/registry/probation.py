@@ -75,7 +75,7 @@ class Probations:
         """What would be decided on a record, were it not for probation."""
         was, record.fit = record.fit, fitness.ready
         if was and not record.fit and fitness.reason in FALLS and self.settings is not None:
-            self._fall(record, self.settings)
+            self._fall(record, fitness.reason, self.settings)
         probation = record.probation
         if probation is None:
             return
@@ -100,7 +100,7 @@ class Probations:
     def eject(self, record: Record) -> None:
         """Calls to it fail, whatever else is known: a fall after which it has to prove itself."""
         settings = self.settings or Hysteresis()
-        falls = self._note_fall(record, settings)
+        falls = self._note_fall(record, Reason.CALLS_FAILING, settings)
         self._put_on(record, Reason.CALLS_FAILING, settings.penalty(falls, free=1))
 
     def resume(self, record: Record, reason: Reason) -> None:
@@ -108,10 +108,13 @@ class Probations:
         if self.settings is not None:
             self._put_on(record, reason, self.settings.first)
 
-    def excuse(self, record: Record) -> None:
-        """The last fall of a record was none of its own."""
+    def excuse(self, record: Record, since: float) -> None:
+        """That a record fell silent after that time was none of its own doing."""
         settings, falls = self.settings, record.falls
         if not falls or settings is None:
+            return
+        at, reason = falls[-1]
+        if at < since or reason is not Reason.HEARTBEAT_EXPIRED:
             return
         falls.pop()
         probation = record.probation
@@ -135,22 +138,24 @@ class Probations:
         for probation in self._timeline.pop_due():
             well = probation.since is not None
             if well and probation.record.spec.heartbeat_required and not probation.vouched:
-                continue  # the next sign of life ends it
+                # The next sign of life ends it, unless heartbeats are required no more.
+                self._timeline.schedule(probation, self._now() + probation.seconds)
+                continue
             self.forget(probation.record)
             yield probation.record
 
-    def _fall(self, record: Record, settings: Hysteresis) -> None:
-        falls = self._note_fall(record, settings)
+    def _fall(self, record: Record, reason: Reason, settings: Hysteresis) -> None:
+        falls = self._note_fall(record, reason, settings)
         if falls >= settings.falls:
             self._put_on(record, Reason.FLAPPING, settings.penalty(falls, settings.falls))
 
-    def _note_fall(self, record: Record, settings: Hysteresis) -> int:
+    def _note_fall(self, record: Record, reason: Reason, settings: Hysteresis) -> int:
         now = self._now()
         if record.falls is None:
             record.falls = deque(maxlen=REMEMBERED)
-        while record.falls and record.falls[0] <= now - settings.window:
+        while record.falls and record.falls[0][0] <= now - settings.window:
             record.falls.popleft()
-        record.falls.append(now)
+        record.falls.append((now, reason))
         return len(record.falls)
 
     def _put_on(self, record: Record, reason: Reason, seconds: float) -> None:

@@ -11,13 +11,16 @@ from modelinstance.registry.instance import Incarnation, InstanceKey, InstanceSp
 from modelinstance.registry.load import Load
 from modelinstance.registry.model_instance import ModelInstance
 from modelinstance.registry.pods import PodCondition, PodState
+from modelinstance.registry.reasons import Reason
 from modelinstance.registry.timeline import Expiring
 
 if TYPE_CHECKING:
     from modelinstance.registry.probation import Probation
 
-HEARD_FOR_ITSELF = 2
+HEARD_FOR_ITSELF = 3
 """Strength of a claim on an address: a heartbeat came within the timeout."""
+SILENT_WITH_MANY = 2
+"""Strength of a claim on an address: its silence is held to be none of its own."""
 TAKEN_AT_ITS_WORD = 1
 """Strength of a claim on an address: heartbeats are not required."""
 
@@ -35,7 +38,8 @@ class Record(Expiring):
 
     ``fit`` is whether it would be ready were it not for ``probation``, which is what it has to
     prove after its ``falls`` (attended times). ``frozen``: its silence is one of many.
-    ``heard_in`` is the model as one of which it is counted as heard.
+    ``heard_in`` is the model as one of which it is counted as heard. ``presumed``: that it is heard
+    is taken from an earlier process, whose last word said nothing of heartbeats.
 
     ``owner`` is the uid of the pod that owns its resource, ``pod`` what is known of that pod. The
     other evidence is as in `Evidence`.
@@ -45,8 +49,8 @@ class Record(Expiring):
         "alive", "created", "deleting", "deregistered", "displaced", "drained", "failure",
         "falls", "fit", "former_id", "frozen", "handle", "heard_in", "id", "key", "labels",
         "last_beat", "last_beat_monotonic", "life", "load", "loaded_at", "owner", "pod",
-        "probation", "probe_message", "probe_passing", "set_by_caller", "since", "spec", "uid",
-        "verdict",
+        "presumed", "probation", "probe_message", "probe_passing", "set_by_caller", "since", "spec",
+        "uid", "verdict",
     )  # fmt: skip
 
     def __init__(
@@ -72,8 +76,8 @@ class Record(Expiring):
         self.probe_passing: bool | None = None
         self.probe_message = ""
         self.set_by_caller: bool | None = None
-        self.fit = self.frozen = False
-        self.falls: deque[float] | None = None
+        self.fit = self.frozen = self.presumed = False
+        self.falls: deque[tuple[float, Reason]] | None = None
         self.probation: Probation | None = None
         self.heard_in: str | None = None
         self.last_beat: datetime | None = None
@@ -95,11 +99,6 @@ class Record(Expiring):
         self.former_id = former_id
 
     @property
-    def counts_as_heard(self) -> bool:
-        """Whether it is heard, or its silence is held to be none of its own."""
-        return self.life is Life.HEARD or self.frozen
-
-    @property
     def claims_address(self) -> bool:
         """Whether it wants to be called at its address at all."""
         ending = self.pod is not None and self.pod.condition is PodCondition.TERMINATING
@@ -110,8 +109,10 @@ class Record(Expiring):
     def claim(self) -> tuple[int, float, InstanceKey]:
         """The rank of its claim on its address: the least holds it."""
         strength = 0
-        if self.counts_as_heard:
+        if self.life is Life.HEARD:
             strength = HEARD_FOR_ITSELF
+        elif self.frozen:
+            strength = SILENT_WITH_MANY
         elif not self.spec.heartbeat_required:
             strength = TAKEN_AT_ITS_WORD
         return (-strength, self.created, self.key)

@@ -263,7 +263,8 @@ class Records:
         record.last_beat = self.clock.wall()
         record.last_beat_monotonic = self.clock.monotonic()
         timeline.schedule(record, now + self.timeout_of(record))
-        proven = record.probation is not None and self.probations.vouch(record)
+        record.presumed = False
+        proven = failure is None and self.probations.vouch(record)
         told = (record.life, record.set_by_caller, record.displaced, record.failure)
         if told != (Life.HEARD, None, False, failure):
             record.life = Life.HEARD
@@ -291,13 +292,14 @@ class Records:
         pod: PodState | None = None,
         probe_passing: bool | None = None,
         frozen: bool = False,
+        presumed: bool = False,
         probation: Reason | None = None,
     ) -> None:
         """Take up a record where an earlier process left it.
 
         One that was heard gets a full timeout to be heard again.
         """
-        record.life = life
+        record.life, record.presumed = life, presumed
         record.deregistered, record.drained = deregistered, drained
         record.displaced, record.failure = displaced, failure
         record.pod, record.probe_passing = pod, probe_passing
@@ -400,6 +402,7 @@ class Records:
         if self.local.has_due:
             self.expire_on(self.local)
         for record in self.guard.expire():
+            self._forget_failure(record)
             self._decider.tell(record)
         for record in self.probations.due():
             self._decider.tell(record)
@@ -408,16 +411,23 @@ class Records:
         """Expire what is due on a timeline."""
         fallen = list(timeline.pop_due())
         for record in fallen:
-            record.set_by_caller = record.failure = None
+            record.set_by_caller = None
             record.life = Life.SILENT
         self.expiries += len(fallen)
         for record in self.guard.fell(fallen):
-            self.probations.excuse(record)
+            self.probations.excuse(record, self.local.now - self.timeout_of(record))
             fallen.append(record)
         for record in fallen:
+            self._forget_failure(record)
             self._decider.tell(record)
 
     # -- deciding --------------------------------------------------------------------------------
+
+    @staticmethod
+    def _forget_failure(record: Record) -> None:
+        """Who is silent says nothing; but who is only thought to be there said so last."""
+        if not record.frozen:
+            record.failure = None
 
     def _look(self, record: Record) -> None:
         self.guard.look(record, there=self.get(record.key) is record)
@@ -460,7 +470,7 @@ class Records:
         """The address has changed: the new incarnation reports for itself."""
         record.cancel_deadline()
         self.probations.forget(record)
-        record.falls = None
+        record.falls, record.presumed = None, False
         record.life = Life.UNHEARD
         record.deregistered = record.drained = record.displaced = False
         record.set_by_caller = record.failure = record.probe_passing = None

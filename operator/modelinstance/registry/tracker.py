@@ -145,6 +145,7 @@ class Tracker:
                 pod=_pod_in(reported) if self.follows_pods else None,
                 probe_passing=_passing_in(reported),
                 frozen=reported.reason == Reason.CORRELATED_SILENCE,
+                presumed=reported.reason in _SAYS_NOTHING_OF_BEATS,
                 probation=_probation_in(reported),
             )
 

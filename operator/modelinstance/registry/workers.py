@@ -10,6 +10,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from enum import StrEnum
 
+from modelinstance.registry.health import Life
 from modelinstance.registry.instance import NO_UID, InstanceKey, Rotation
 from modelinstance.registry.load import Load
 from modelinstance.registry.record import Record
@@ -187,5 +188,6 @@ class Leftovers:
 def _is_dead(record: Record) -> bool:
     if not is_registered(record) or record.spec.rotation is not Rotation.ACTIVE:
         return False
-    silent = not record.counts_as_heard and record.spec.heartbeat_required
+    heard = record.life is Life.HEARD or record.frozen
+    silent = not heard and record.spec.heartbeat_required
     return silent or record.deregistered

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from modelinstance.http.waiting import WaitingRoom
+from modelinstance.registry import guard
 from modelinstance.registry.guard import SilenceGuard
 from modelinstance.registry.record import Record
 from modelinstance.registry.records import Records
@@ -92,4 +93,8 @@ def _() -> None:
 @leaves_out("waning")
 def _() -> None:
     """Who is frozen stays so, though others are heard again."""
-    let_do(SilenceGuard._wane, nothing)
+
+    def for_ever(self: guard._Members, record: Record, *_arguments: float) -> bool:
+        return record in self.frozen
+
+    put(guard._Members, "holds", for_ever)
