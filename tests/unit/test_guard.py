@@ -227,7 +227,7 @@ def test_a_worker_that_cannot_answer_is_not_brought_back_by_its_silence(
     many = crowd(guarded, 3)
     guarded.beat(many[0], failure="the engine is gone")
     live(guarded, clock, TIMEOUT)
-    assert many[0].verdict.reason is Reason.WORKER_NOT_READY
+    assert [many[0].verdict.reason] == [Reason.WORKER_NOT_READY]
     assert frozen(*many[1:]) == [True] * 2
     live(guarded, clock, LIMIT)
     assert many[0].verdict.reason is Reason.HEARTBEAT_EXPIRED
