@@ -165,6 +165,7 @@ def test_every_right_is_needed_and_no_other_is_asked_for(
     eventually(lambda: cluster.registry()["status"]["healthy"] == 1)
     assert operator.metric("status_writes_total", result="conflict") == conflicts + 1
     assert operator.metric("status_writes_total", result="failed") == 0
+    eventually(lambda: any(each.name.startswith("a.") for each in cluster.events_written(mark)))
     operator.drain("a")
     eventually(lambda: cluster.phase("a") == "Draining")
     operator.undrain("a")
