@@ -30,7 +30,7 @@ from modelinstance.outbound.networks import Networks
 from modelinstance.outbound.prober import Prober
 from modelinstance.podkeeping.keeper import PodKeeper
 from modelinstance.registry import EmbeddedModelRegistry
-from modelinstance.registry.guard import GuardSettings
+from modelinstance.registry.outages import GuardSettings
 from modelinstance.registry.probation import Hysteresis
 from modelinstance.registry.probing import ProbeSchedule
 from modelinstance.settings import Settings

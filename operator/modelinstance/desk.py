@@ -16,10 +16,10 @@ from modelinstance.enrolment import ClusterEnrolment
 from modelinstance.journal import Journal
 from modelinstance.registry import EmbeddedModelRegistry
 from modelinstance.registry.events import EventBook, Subject
-from modelinstance.registry.guard import GuardSettings
 from modelinstance.registry.instance import InstanceKey
 from modelinstance.registry.mirror import WHOLE_CLUSTER, Listing, Mirror
 from modelinstance.registry.observed import Observed
+from modelinstance.registry.outages import GuardSettings
 from modelinstance.registry.reports import Reports
 from modelinstance.registry.summary import (
     Mode,

@@ -6,8 +6,8 @@ import logging
 
 from modelinstance.registry.buckets import TokenBucket
 from modelinstance.registry.changes import Change, Changes
-from modelinstance.registry.guard import Outage
 from modelinstance.registry.mirror import Mirror
+from modelinstance.registry.outages import Outage
 from modelinstance.registry.records import Records
 
 logger = logging.getLogger("modelinstance.instances")

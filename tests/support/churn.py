@@ -23,10 +23,10 @@ from modelinstance.registry.events import (
     EventBook,
     EventOutcome,
 )
-from modelinstance.registry.guard import GuardSettings
 from modelinstance.registry.instance import InstanceSpec, ProbeSpec
 from modelinstance.registry.mirror import Mirror
 from modelinstance.registry.observed import Observed
+from modelinstance.registry.outages import GuardSettings
 from modelinstance.registry.pacing import WriteResult
 from modelinstance.registry.podbook import PodBook
 from modelinstance.registry.probation import Hysteresis

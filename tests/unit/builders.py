@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypedDict, Unpack
 
-from modelinstance.registry.guard import GuardSettings
 from modelinstance.registry.instance import (
     Address,
     Incarnation,
@@ -17,6 +16,7 @@ from modelinstance.registry.instance import (
 )
 from modelinstance.registry.mirror import Mirror, Repairs
 from modelinstance.registry.observed import ConditionSeen, Observed, Reported
+from modelinstance.registry.outages import GuardSettings
 from modelinstance.registry.probation import Hysteresis
 from modelinstance.registry.reasons import Phase, Reason
 from modelinstance.registry.record import Record

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelinstance.registry.guard import GuardSettings
+from modelinstance.registry.outages import GuardSettings
 from modelinstance.registry.probation import Hysteresis
 from modelinstance.registry.reasons import Reason
 from modelinstance.registry.record import Record

@@ -24,8 +24,8 @@ from modelinstance import (
     RegistryError,
 )
 from modelinstance.registry.clock import SystemClock
-from modelinstance.registry.guard import GuardSettings
 from modelinstance.registry.instance import Rotation
+from modelinstance.registry.outages import GuardSettings
 from modelinstance.registry.reasons import Reason
 from support.waiting import PATIENCE
 from unit.builders import key, put, spec

@@ -22,8 +22,8 @@ from modelinstance.metrics import exposition
 from modelinstance.metrics.exposition import MAX_MODELS, OTHER_MODELS
 from modelinstance.registry import EmbeddedModelRegistry
 from modelinstance.registry.beats import Beat
-from modelinstance.registry.guard import GuardSettings
 from modelinstance.registry.mirror import Mirror
+from modelinstance.registry.outages import GuardSettings
 from modelinstance.registry.reasons import Phase, Reason
 from modelinstance.registry.records import Records
 from modelinstance.registry.reports import CallOutcome, ReportResult

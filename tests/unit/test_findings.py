@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 
 from modelinstance.registry.findings import DESCRIBED, CheckResult, Finding, findings
-from modelinstance.registry.guard import GuardSettings
 from modelinstance.registry.health import LIVENESS, STANDING
 from modelinstance.registry.instance import ProbeSpec, Rotation
 from modelinstance.registry.known import Known, look
 from modelinstance.registry.mirror import Mirror
+from modelinstance.registry.outages import GuardSettings
 from modelinstance.registry.pods import PodCondition, PodState
 from modelinstance.registry.probation import Hysteresis
 from modelinstance.registry.prospects import PROSPECTS, prospects

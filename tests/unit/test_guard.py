@@ -6,9 +6,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from modelinstance.registry.guard import EVERYONE, GuardSettings, Outage
 from modelinstance.registry.health import Life
 from modelinstance.registry.instance import Rotation
+from modelinstance.registry.outages import EVERYONE, GuardSettings, Outage
 from modelinstance.registry.probation import Hysteresis
 from modelinstance.registry.reasons import Phase, Reason
 from modelinstance.registry.record import Record

@@ -11,8 +11,8 @@ import pytest
 from modelinstance.http.access import OpenAccess
 from modelinstance.http.endpoint import Endpoint
 from modelinstance.registry import EmbeddedModelRegistry
-from modelinstance.registry.guard import GuardSettings
 from modelinstance.registry.health import LIVENESS, STANDING
+from modelinstance.registry.outages import GuardSettings
 from modelinstance.registry.probation import Hysteresis
 from modelinstance.registry.record import Record
 from modelinstance.registry.reports import CallOutcome

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from modelinstance import api
 from modelinstance.api import v1alpha1
-from modelinstance.registry.guard import GuardSettings
 from modelinstance.registry.instance import (
     Address,
     Incarnation,
@@ -22,6 +21,7 @@ from modelinstance.registry.instance import (
     normalize_host,
 )
 from modelinstance.registry.observed import ConditionSeen, Observed, Reported
+from modelinstance.registry.outages import GuardSettings
 from modelinstance.registry.podspecs import PodInstance
 from modelinstance.registry.registrations import Registration
 from modelinstance.registry.statuses import ConditionType, StatusWrite

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from modelinstance.registry.health import Evidence
-from modelinstance.registry.probation import Hysteresis, Probation
-from modelinstance.registry.record import Record
+from modelinstance.registry.probation import Hysteresis
+from modelinstance.registry.record import Probation, Record
 from modelinstance.registry.records import Records
 from modelinstance.registry.reports import Opinions
 from modelinstance.registry.view import ViewState

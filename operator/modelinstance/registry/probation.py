@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from modelinstance.registry.health import Verdict
 from modelinstance.registry.reasons import Reason
-from modelinstance.registry.record import Record
-from modelinstance.registry.timeline import Expiring, Timeline
+from modelinstance.registry.record import Probation, Record
+from modelinstance.registry.timeline import Timeline
 
 FALLS = frozenset({
     Reason.HEARTBEAT_EXPIRED, Reason.PROBE_FAILED, Reason.WORKER_NOT_READY, Reason.POD_NOT_READY,
@@ -40,24 +40,6 @@ class Hysteresis:
     def penalty(self, falls: int, free: int) -> float:
         """For how many seconds it has to be well after so many falls; ``free`` add nothing."""
         return float(min(self.first * 2 ** max(falls - free, 0), self.most))
-
-
-class Probation(Expiring):
-    """What one record has to do to return: to be well for so many seconds.
-
-    ``since`` is the attended time from which on it is well, ``None`` while it is not; ``vouched``:
-    it was heard after that.
-    """
-
-    __slots__ = ("reason", "record", "seconds", "since", "vouched")
-
-    def __init__(self, record: Record, reason: Reason, seconds: float) -> None:
-        super().__init__()
-        self.record = record
-        self.reason = reason
-        self.seconds = seconds
-        self.since: float | None = None
-        self.vouched = False
 
 
 class Probations:

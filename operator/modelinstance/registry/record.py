@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from modelinstance.registry.health import Evidence, Life, decide, is_alive
 from modelinstance.registry.instance import Incarnation, InstanceKey, InstanceSpec, Rotation
@@ -13,9 +12,6 @@ from modelinstance.registry.model_instance import ModelInstance
 from modelinstance.registry.pods import PodCondition, PodState
 from modelinstance.registry.reasons import Reason
 from modelinstance.registry.timeline import Expiring
-
-if TYPE_CHECKING:
-    from modelinstance.registry.probation import Probation
 
 HEARD_FOR_ITSELF = 3
 """Strength of a claim on an address: a heartbeat came within the timeout."""
@@ -116,3 +112,21 @@ class Record(Expiring):
         elif not self.spec.heartbeat_required:
             strength = TAKEN_AT_ITS_WORD
         return (-strength, self.created, self.key)
+
+
+class Probation(Expiring):
+    """What one record has to do to return: to be well for so many seconds.
+
+    ``since`` is the attended time from which on it is well, ``None`` while it is not; ``vouched``:
+    it was heard after that.
+    """
+
+    __slots__ = ("reason", "record", "seconds", "since", "vouched")
+
+    def __init__(self, record: Record, reason: Reason, seconds: float) -> None:
+        super().__init__()
+        self.record = record
+        self.reason = reason
+        self.seconds = seconds
+        self.since: float | None = None
+        self.vouched = False

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from modelinstance.registry.census import Totals
-from modelinstance.registry.guard import GuardSettings
+from modelinstance.registry.outages import GuardSettings
 
 
 class Mode(StrEnum):

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from modelinstance.http.waiting import WaitingRoom
-from modelinstance.registry import guard
 from modelinstance.registry.guard import SilenceGuard
+from modelinstance.registry.outages import Members
 from modelinstance.registry.record import Record
 from modelinstance.registry.records import Records
 from modelinstance.registry.reports import CallOutcome, Opinions, ReportResult, Reports
@@ -94,7 +94,7 @@ def _() -> None:
 def _() -> None:
     """Who is frozen stays so, though others are heard again."""
 
-    def for_ever(self: guard._Members, record: Record, *_arguments: float) -> bool:
+    def for_ever(self: Members, record: Record, *_arguments: float) -> bool:
         return record in self.frozen
 
-    put(guard._Members, "holds", for_ever)
+    put(Members, "holds", for_ever)
