@@ -7,7 +7,7 @@ import contextlib
 import gc
 import logging
 import socket
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from typing import Any
 
 import uvicorn
@@ -43,6 +43,8 @@ GRACE_SECONDS = 2
 
 Follower = tuple[str, Coroutine[Any, Any, None]]
 """What runs beside the endpoint until the stop, by a name."""
+LASTING = frozenset({"time", "enrolment", "supervisor"})
+"""What ends after the endpoint: what it acknowledges until then is still to be written."""
 
 
 class Server(uvicorn.Server):
@@ -212,10 +214,17 @@ async def _serve(
     finally:
         desk.stopping = True
         endpoint.end_streams()
-        server.should_exit = True  # first: what is still acknowledged is still to be written
+        await _cancel(task for task in following if task.get_name() not in LASTING)
+        server.should_exit = True
         await asyncio.gather(serving, return_exceptions=True)
-        for task in (stopping, *following):
-            task.cancel()
-        await asyncio.gather(stopping, *following, return_exceptions=True)
+        await _cancel((stopping, *following))
     for task in done - {stopping}:
         task.result()
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """End tasks, and wait until they have ended."""
+    ending = list(tasks)
+    for task in ending:
+        task.cancel()
+    await asyncio.gather(*ending, return_exceptions=True)

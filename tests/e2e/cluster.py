@@ -29,6 +29,8 @@ POD_START_SECONDS = 10
 
 ROLES = {"roles", "rolebindings", "clusterroles", "clusterrolebindings"}
 POD_END = timedelta(seconds=20)
+GRANT = timedelta(seconds=5)
+"""How long it may take until the API server knows of a role: it learns of them by a watch."""
 """How long after its rights a pod may be there: its grace period, and some time to hear of it."""
 
 
@@ -191,17 +193,18 @@ class RealCluster:
         """Those requests to which an account had no right.
 
         Helm takes away roles before the pods that had them have ended: what they ask for in the
-        time that they have for it is not counted.
+        time that they have for it is not counted. Nor is what is asked before a role is known.
         """
         assert self.audit_log is not None
-        refused, revoked = [], dict.fromkeys(self.namespaces, datetime.min.replace(tzinfo=UTC))
+        refused, excused = [], dict.fromkeys(self.namespaces, datetime.min.replace(tzinfo=UTC))
         for entry in audit.read(self.audit_log):
-            if entry.verb == "delete" and entry.resource in ROLES:
+            if entry.resource in ROLES and entry.verb not in {"get", "list", "watch"}:
+                until = entry.at + (POD_END if entry.verb == "delete" else GRANT)
                 for namespace in self.namespaces:
                     if entry.namespace == namespace or entry.name.startswith(f"{namespace}."):
-                        revoked[namespace] = entry.at
+                        excused[namespace] = max(excused[namespace], until)
             owner = entry.user.removeprefix("system:serviceaccount:").partition(":")[0]
-            if entry.refused and owner in revoked and entry.at - revoked[owner] > POD_END:
+            if entry.refused and owner in excused and entry.at > excused[owner]:
                 refused.append(entry)
         return refused
 
