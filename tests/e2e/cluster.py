@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,6 @@ POD_START_SECONDS = 10
 
 ROLES = {"roles", "rolebindings", "clusterroles", "clusterrolebindings"}
 POD_END = timedelta(seconds=20)
-GRANT = timedelta(seconds=5)
-"""How long it may take until the API server knows of a role: it learns of them by a watch."""
 """How long after its rights a pod may be there: its grace period, and some time to hear of it."""
 
 
@@ -192,20 +190,24 @@ class RealCluster:
     def refusals(self) -> list[AuditEntry]:
         """Those requests to which an account had no right.
 
-        Helm takes away roles before the pods that had them have ended: what they ask for in the
-        time that they have for it is not counted. Nor is what is asked before a role is known.
+        Helm takes away roles, or narrows them, before the pods that had them have ended: what they
+        ask for in the time that they have for it is not counted. The log may tell of it first.
         """
         assert self.audit_log is not None
-        refused, excused = [], dict.fromkeys(self.namespaces, datetime.min.replace(tzinfo=UTC))
-        for entry in audit.read(self.audit_log):
-            if entry.resource in ROLES and entry.verb not in {"get", "list", "watch"}:
-                until = entry.at + (POD_END if entry.verb == "delete" else GRANT)
-                for namespace in self.namespaces:
+        entries = list(audit.read(self.audit_log))
+        narrowed: dict[str, list[datetime]] = {namespace: [] for namespace in self.namespaces}
+        for entry in entries:
+            if entry.resource in ROLES and entry.verb in {"delete", "patch", "update"}:
+                for namespace, times in narrowed.items():
                     if entry.namespace == namespace or entry.name.startswith(f"{namespace}."):
-                        excused[namespace] = max(excused[namespace], until)
+                        times.append(entry.at)
+        refused = []
+        for entry in entries:
             owner = entry.user.removeprefix("system:serviceaccount:").partition(":")[0]
-            if entry.refused and owner in excused and entry.at > excused[owner]:
-                refused.append(entry)
+            if entry.refused and owner in narrowed:
+                times = narrowed[owner]
+                if not any(timedelta() <= entry.at - at <= POD_END for at in times):
+                    refused.append(entry)
         return refused
 
 
