@@ -12,11 +12,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx
 
+from chaos.clients import Clients
 from chaos.schedule import Kind, Step, Verb, Worker
 from chaos.truth import TIMEOUT_SECONDS, Truth, Word
 from modelinstance.registry.instance import InstanceSpec
@@ -68,31 +68,20 @@ def live(worker: Worker) -> Life:
     return Life(worker, name, host)
 
 
-class Actor:
+class Actor(Clients):
     """Speaks to the API server and to the operator as users and workers do."""
 
     def __init__(self, cluster: Cluster, operator_url: str, truth: Truth) -> None:
+        super().__init__(
+            cluster,
+            operator_url,
+            api_seconds=STEP_TIMEOUT_SECONDS,
+            operator_seconds=STEP_TIMEOUT_SECONDS,
+        )
         self.truth = truth
         self.sent = 0
         self.answered = 0
         self._values = itertools.count(1)
-        self._api = httpx.AsyncClient(
-            base_url=cluster.plane.url, headers=cluster.admin_headers, verify=cluster.tls,
-            timeout=STEP_TIMEOUT_SECONDS,
-        )  # fmt: skip
-        self._operator = httpx.AsyncClient(base_url=operator_url, timeout=STEP_TIMEOUT_SECONDS)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._api.aclose()
-        await self._operator.aclose()
 
     # -- steps -----------------------------------------------------------------------------------
 

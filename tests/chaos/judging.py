@@ -6,12 +6,12 @@ import asyncio
 import time
 from collections.abc import Sequence
 from http import HTTPStatus
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx
 
 from chaos.acting import Life
+from chaos.clients import Clients
 from chaos.faults import Stage
 from chaos.schedule import MODELS
 from chaos.truth import TIMEOUT_SECONDS, Truth
@@ -40,42 +40,31 @@ def is_marked(shown: Shown) -> bool:
     return (shown["phase"], shown["reason"]) == MARK
 
 
-class Judge:
+class Judge(Clients):
     """``violations`` holds what was found, each once; ``recoveries`` the seconds of each.
 
     ``changes`` counts those of phase, reason and incarnation.
     """
 
     def __init__(self, cluster: Cluster, stage: Stage, truth: Truth, lives: Sequence[Life]) -> None:
+        super().__init__(
+            cluster,
+            stage.url,
+            api_seconds=ANSWER_SECONDS,
+            operator_seconds=PATIENCE * ANSWER_SECONDS,
+        )
         self._stage = stage
         self._truth = truth
         self._lives = {life.name: life for life in lives}
         self._healthy: dict[str, str] = {}
         self._seen: dict[str, tuple[str, str, str]] = {}
         self._began = time.monotonic()
-        self._operator = httpx.AsyncClient(base_url=stage.url, timeout=PATIENCE * ANSWER_SECONDS)
-        self._api = httpx.AsyncClient(
-            base_url=cluster.plane.url, headers=cluster.admin_headers, verify=cluster.tls,
-            timeout=ANSWER_SECONDS,
-        )  # fmt: skip
         self.violations: list[str] = []
         self._kinds: set[str] = set()
         self.looks = 0
         self.changes = 0
         self.faults_under_way = 0
         self.recoveries: list[float] = []
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._operator.aclose()
-        await self._api.aclose()
 
     def accuse(self, what: str) -> None:
         """Note a violation; one that begins alike is not new."""

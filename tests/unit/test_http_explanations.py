@@ -8,8 +8,6 @@ from typing import Any
 import httpx
 import pytest
 
-from modelinstance.http.access import OpenAccess
-from modelinstance.http.endpoint import Endpoint
 from modelinstance.registry import EmbeddedModelRegistry
 from modelinstance.registry.health import LIVENESS, STANDING
 from modelinstance.registry.outages import GuardSettings
@@ -19,6 +17,7 @@ from modelinstance.registry.reports import CallOutcome
 from modelinstance.standalone import StandaloneDesk
 from unit.builders import TIMEOUT, live, put
 from unit.clock import START, FakeClock
+from unit.wire import client_of
 
 
 @pytest.fixture
@@ -31,9 +30,7 @@ def desk(clock: FakeClock) -> StandaloneDesk:
 
 @pytest.fixture
 async def client(desk: StandaloneDesk) -> AsyncIterator[httpx.AsyncClient]:
-    endpoint = Endpoint(desk, lambda: (b"", ""), OpenAccess())
-    transport = httpx.ASGITransport(endpoint.app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://registry") as client:
+    async with client_of(desk) as client:
         yield client
 
 

@@ -8,9 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from modelinstance.http.access import OpenAccess
 from modelinstance.http.bodies import MAX_BATCH
-from modelinstance.http.endpoint import Endpoint
 from modelinstance.http.patience import MAX_BODY_BYTES
 from modelinstance.http.reports import MAX_COUNT
 from modelinstance.registry import EmbeddedModelRegistry
@@ -21,6 +19,7 @@ from modelinstance.registry.reports import CallOutcome, ReportResult
 from modelinstance.standalone import StandaloneDesk
 from unit.builders import TIMEOUT, live, named, put
 from unit.clock import FakeClock
+from unit.wire import client_of
 
 REPORTS = "/api/v1/reports"
 UNKNOWN = "0" * 16
@@ -35,9 +34,7 @@ def desk(clock: FakeClock) -> StandaloneDesk:
 
 @pytest.fixture
 async def client(desk: StandaloneDesk) -> AsyncIterator[httpx.AsyncClient]:
-    endpoint = Endpoint(desk, lambda: (b"", ""), OpenAccess())
-    transport = httpx.ASGITransport(endpoint.app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://registry") as client:
+    async with client_of(desk) as client:
         yield client
 
 

@@ -8,20 +8,18 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from modelinstance.cli import main
 from modelinstance.commands.why_text import UnreadableError, ago, rendered, staleness
-from modelinstance.http.access import OpenAccess
-from modelinstance.http.endpoint import Endpoint
 from modelinstance.registry import EmbeddedModelRegistry
 from modelinstance.standalone import StandaloneDesk
 from support.background import BackgroundLoop
 from unit.builders import TIMEOUT, live, put
 from unit.clock import FakeClock
+from unit.wire import client_of
 
 WHY = "/api/v1/instances/prod/vicuna-0/why"
 Site = dict[str, tuple[int, Any]]
@@ -38,11 +36,9 @@ def explanation(clock: FakeClock) -> Any:
     record = put(desk.records, aliases=frozenset({"chat"}))
     desk.records.beat(record)
     live(desk.records, clock, 200)
-    endpoint = Endpoint(desk, lambda: (b"", ""), OpenAccess())
 
     async def ask() -> Any:
-        transport = httpx.ASGITransport(endpoint.app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://registry") as client:
+        async with client_of(desk) as client:
             return (await client.get(WHY)).json()
 
     return asyncio.run(ask())

@@ -10,12 +10,15 @@ from collections.abc import Callable
 from typing import Any
 
 import httptools
+import httpx
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
+from modelinstance.http.access import OpenAccess
 from modelinstance.http.endpoint import Endpoint
 from modelinstance.http.hot import ShortProtocol
+from modelinstance.standalone import StandaloneDesk
 
 
 class Wire(asyncio.Transport):
@@ -106,3 +109,10 @@ def over_the_wire(served: ASGIApp, protocol_of: Callable[..., ShortProtocol]) ->
         await send({"type": "http.response.body", "body": wire.body})
 
     return app
+
+
+def client_of(desk: StandaloneDesk) -> httpx.AsyncClient:
+    """A client of the application over a registry, which lets everyone in; to be closed."""
+    endpoint = Endpoint(desk, lambda: (b"", ""), OpenAccess())
+    transport = httpx.ASGITransport(endpoint.app)
+    return httpx.AsyncClient(transport=transport, base_url="http://registry")

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import datetime
 from typing import Any
 
 from modelinstance import api
 from modelinstance.cluster import FIELD_MANAGER
 from modelinstance.cluster.client import CONFLICT, FORBIDDEN, NOT_FOUND, ClusterClient, ClusterError
+from modelinstance.cluster.translate import rfc3339
 from modelinstance.registry.events import EventBook, EventOutcome, EventWrite
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class EventClient(ClusterClient):
             "PATCH",
             f"{_path(write)}/{write.name}",
             [("fieldManager", FIELD_MANAGER)],
-            body={"count": write.count, "lastTimestamp": _time(write.last)},
+            body={"count": write.count, "lastTimestamp": rfc3339(write.last)},
             content_type=MERGE,
         )
 
@@ -122,15 +122,11 @@ def event_body(write: EventWrite) -> dict[str, Any]:
         "message": write.message,
         "source": {"component": FIELD_MANAGER},
         "reportingComponent": FIELD_MANAGER,
-        "firstTimestamp": _time(write.first),
-        "lastTimestamp": _time(write.last),
+        "firstTimestamp": rfc3339(write.first),
+        "lastTimestamp": rfc3339(write.last),
         "count": write.count,
     }
 
 
 def _path(write: EventWrite) -> str:
     return f"/api/v1/namespaces/{write.subject.key.namespace}/events"
-
-
-def _time(when: datetime) -> str:
-    return when.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from modelinstance import api
-from modelinstance.cluster.translate import RawObject, UnreadableError, key_of
+from modelinstance.cluster.translate import RawObject, UnreadableError, key_of, rfc3339
 from modelinstance.registry.pods import Gate, PodFacts
 
 CONTAINERS_READY, READY = "ContainersReady", "Ready"
@@ -137,10 +137,6 @@ def gate_body(facts: PodFacts, gate: Gate) -> dict[str, Any]:
         "status": "True" if gate.routable else "False",
         "reason": gate.reason,
         "message": gate.message,
-        "lastTransitionTime": facts.gate_since if kept else _now(),
+        "lastTransitionTime": facts.gate_since if kept else rfc3339(datetime.now(UTC)),
     }
     return {"metadata": {"uid": facts.uid}, "status": {"conditions": [condition]}}
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -187,14 +187,14 @@ def status_body(write: StatusWrite) -> dict[str, Any]:
                 "status": "True" if condition.status else "False",
                 "reason": condition.reason.value,
                 "message": condition.message,
-                "lastTransitionTime": _text(condition.since),
+                "lastTransitionTime": rfc3339(condition.since),
                 "observedGeneration": write.generation,
             }
             for condition in write.conditions
         ],
     }
     if write.last_beat is not None:
-        status["lastHeartbeatTime"] = _text(write.last_beat)
+        status["lastHeartbeatTime"] = rfc3339(write.last_beat)
     metadata = {
         "name": write.key.name,
         "namespace": write.key.namespace,
@@ -322,5 +322,6 @@ def _time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def _text(time: datetime) -> str:
+def rfc3339(time: datetime) -> str:
+    """A time as the API has it: UTC, to the second."""
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

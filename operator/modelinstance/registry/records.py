@@ -266,13 +266,11 @@ class Records:
         record.presumed = False
         proven = failure is None and self.probations.vouch(record)
         told = (record.life, record.set_by_caller, record.displaced, record.failure)
-        if told != (Life.HEARD, None, False, failure):
+        if proven or told != (Life.HEARD, None, False, failure):
             record.life = Life.HEARD
             record.set_by_caller = None
             record.displaced = False
             record.failure = failure
-            self._decider.tell(record)
-        elif proven:
             self._decider.tell(record)
         if record.owner is not None and not record.displaced:
             self.displace_others(record)
