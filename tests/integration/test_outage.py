@@ -32,8 +32,9 @@ def status_writes(cluster: Cluster, mark: int) -> list[AuditEntry]:
     return [e for e in cluster.writes(mark) if e.resource == "modelinstances/status"]
 
 
-def settled(operator: OperatorProcess) -> bool:
-    return operator.metric("status_writes_pending") == 0
+def settled(cluster: Cluster, operator: OperatorProcess) -> bool:
+    """Whether the operator knows all that the API server holds, and has nothing left to write."""
+    return equals_truth(cluster, operator) and operator.metric("status_writes_pending") == 0
 
 
 def is_status_patch(method: str, path: str, query: Mapping[str, str]) -> bool:
@@ -62,7 +63,7 @@ def test_after_an_outage_each_status_is_written_once_and_no_faster_than_allowed(
     def all_are_healthy() -> bool:
         beat(operator, range(INSTANCES))
         phases = cluster.phases()
-        return settled(operator) and Counter(phases.values())["Healthy"] == INSTANCES
+        return settled(cluster, operator) and Counter(phases.values())["Healthy"] == INSTANCES
 
     eventually(all_are_healthy, within=20)
     generation = cluster.patch_registry({"statusWritesPerSecond": RATE})["metadata"]["generation"]
@@ -91,8 +92,7 @@ def test_after_an_outage_each_status_is_written_once_and_no_faster_than_allowed(
     assert not status_writes(cluster, mark)
 
     cluster.plane.start_apiserver()
-    eventually(lambda: settled(operator), within=len(changed) / RATE + 10)
-    eventually(lambda: equals_truth(cluster, operator))
+    eventually(lambda: settled(cluster, operator), within=len(changed) / RATE + 10)
     phases = Counter(cluster.phases().values())
     assert phases == {"Healthy": 150, "Draining": 61, "Unhealthy": 90}
     writes = status_writes(cluster, mark)
@@ -147,7 +147,7 @@ def test_a_right_that_was_taken_away_is_complained_of_once_and_used_once_it_is_b
     names = [f"i-{number}" for number in range(12)]
     for name in names:
         cluster.create(name)
-    eventually(lambda: settled(operator))
+    eventually(lambda: settled(cluster, operator))
     with replaced(cluster, ROLE, without_status_patch):
         eventually(lambda: not may_patch(cluster))
         mark = cluster.audit_mark()
@@ -231,7 +231,7 @@ def test_a_status_that_the_installed_crd_does_not_take_is_not_tried_on_and_on(
     names = [f"i-{number}" for number in range(5)]
     for name in ["probe", *names]:
         cluster.create(name)
-    eventually(lambda: settled(operator))
+    eventually(lambda: settled(cluster, operator))
     with replaced(cluster, CRD, change):
         eventually(lambda: not takes(cluster, **status), within=10)
         for name in names:
@@ -255,8 +255,7 @@ def test_a_status_that_the_installed_crd_does_not_take_is_not_tried_on_and_on(
     mark = cluster.audit_mark()
     for name in names:
         cluster.patch(name, {"spec": {"weight": 7}})
-    eventually(lambda: settled(operator))
-    eventually(lambda: equals_truth(cluster, operator))
+    eventually(lambda: settled(cluster, operator))
     written = Counter(w.name for w in status_writes(cluster, mark) if w.code == 200)
     assert written == dict.fromkeys(names, 1)
 
@@ -286,7 +285,7 @@ def test_an_api_server_in_trouble_is_left_alone_and_asked_by_one_write_at_a_time
     names = [f"i-{number}" for number in range(3 * WINDOW)]
     for name in names:
         cluster.create(name)
-    eventually(lambda: settled(operator))
+    eventually(lambda: settled(cluster, operator))
     mark = cluster.audit_mark()
     seen = len(proxy.requests)
 
@@ -302,8 +301,7 @@ def test_an_api_server_in_trouble_is_left_alone_and_asked_by_one_write_at_a_time
     eventually(lambda: asked() > first)
     assert {cluster.phase(name) for name in names} == {"Starting"}
     background.call(proxy.clear)
-    eventually(lambda: settled(operator), within=8)
-    eventually(lambda: equals_truth(cluster, operator))
+    eventually(lambda: settled(cluster, operator), within=8)
     assert operator.metric("status_writes_total", result=result) == asked() - len(names)
     written = Counter(w.name for w in status_writes(cluster, mark))
     assert written == dict.fromkeys(names, 1)
