@@ -13,6 +13,7 @@ from modelinstance.registry.instance import ProbeSpec, Rotation
 from modelinstance.registry.known import Known, look
 from modelinstance.registry.mirror import Mirror
 from modelinstance.registry.outages import GuardSettings
+from modelinstance.registry.past import Past
 from modelinstance.registry.pods import PodCondition, PodState
 from modelinstance.registry.probation import Hysteresis
 from modelinstance.registry.prospects import PROSPECTS, prospects
@@ -428,10 +429,10 @@ def test_a_beat_of_an_earlier_process_is_told_with_its_time(
     strict: Records, clock: FakeClock
 ) -> None:
     record = put(strict)
-    strict.resume(record, record.life.HEARD, strict.local, clock.wall())
+    strict.resume(record, Past(record.life.HEARD, clock.wall()), strict.local)
     told = seen(strict, record)["heartbeat"]
     assert told.startswith(f"last heartbeat before this process began, at {clock.wall():%FT%TZ} ")
-    strict.resume(record, record.life.HEARD, strict.local, None)
+    strict.resume(record, Past(record.life.HEARD), strict.local)
     assert seen(strict, record)["heartbeat"].startswith("last heartbeat before this process began ")
 
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from modelinstance.registry.health import Life
 from modelinstance.registry.instance import Rotation
 from modelinstance.registry.outages import EVERYONE, GuardSettings, Outage
+from modelinstance.registry.past import Past
 from modelinstance.registry.probation import Hysteresis
 from modelinstance.registry.reasons import Phase, Reason
 from modelinstance.registry.record import Record
@@ -206,7 +207,7 @@ def test_to_switch_it_off_lets_all_go(guarded: Records, clock: FakeClock) -> Non
 def test_a_restart_goes_on_where_it_was(guarded: Records, clock: FakeClock) -> None:
     many = [put(guarded, f"vicuna-{index}", host=f"h{index}") for index in range(3)]
     for record in many:
-        guarded.resume(record, Life.SILENT, guarded.local, None, frozen=True)
+        guarded.resume(record, Past(Life.SILENT, frozen=True), guarded.local)
     assert frozen(*many) == [True] * 3
     live(guarded, clock, LIMIT)
     assert frozen(*many) == [False] * 3
@@ -279,7 +280,7 @@ def resume(records: Records, number: int, life: Life, model: str = "vicuna") -> 
         for index in range(number)
     ]
     for record in made:
-        records.resume(record, life, records.local, None, frozen=life is Life.SILENT)
+        records.resume(record, Past(life, frozen=life is Life.SILENT), records.local)
     return made
 
 
@@ -321,7 +322,7 @@ def test_who_is_only_presumed_to_be_heard_makes_no_outage(
 ) -> None:
     many = [put(guarded, f"vicuna-{index}", host=f"h{index}") for index in range(4)]
     for record in many:
-        guarded.resume(record, Life.HEARD, guarded.local, None, presumed=True)
+        guarded.resume(record, Past(Life.HEARD, presumed=True), guarded.local)
     live(guarded, clock, TIMEOUT)
     assert [record.verdict.reason for record in many] == [Reason.HEARTBEAT_EXPIRED] * 4
 

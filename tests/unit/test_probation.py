@@ -4,6 +4,7 @@ import pytest
 
 from modelinstance.registry.health import Life
 from modelinstance.registry.instance import ProbeSpec
+from modelinstance.registry.past import Past
 from modelinstance.registry.probation import Hysteresis
 from modelinstance.registry.reasons import Phase, Reason
 from modelinstance.registry.record import Record
@@ -171,7 +172,7 @@ def test_a_drain_is_shown_on_probation_as_well(steady: Records, clock: FakeClock
 
 def test_a_restart_begins_it_anew(steady: Records, clock: FakeClock) -> None:
     record = quick(steady)
-    steady.resume(record, Life.HEARD, steady.local, None, probation=Reason.FLAPPING)
+    steady.resume(record, Past(Life.HEARD, probation=Reason.FLAPPING), steady.local)
     assert why(record) is Reason.FLAPPING
     beats(steady, clock, record, 30)
     assert record.verdict.ready

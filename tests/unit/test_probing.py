@@ -12,6 +12,7 @@ import pytest
 
 from modelinstance.registry.health import Life
 from modelinstance.registry.instance import ProbeSpec, Rotation
+from modelinstance.registry.past import Past
 from modelinstance.registry.probing import (
     JITTER,
     MAX_AT_ONCE,
@@ -504,7 +505,7 @@ def test_a_probe_that_is_taken_out_and_put_back_begins_anew(
 
 
 def resume(records: Records, record: Record, *, passing: bool | None) -> None:
-    records.resume(record, Life.UNHEARD, records.local, None, probe_passing=passing)
+    records.resume(record, Past(Life.UNHEARD, probe_passing=passing), records.local)
 
 
 @pytest.mark.parametrize("passing", [True, False])

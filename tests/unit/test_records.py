@@ -10,6 +10,7 @@ from modelinstance.registry.census import Totals
 from modelinstance.registry.errors import NoHealthyInstanceError
 from modelinstance.registry.health import Life
 from modelinstance.registry.instance import NO_UID, Incarnation, InstanceSpec, Rotation
+from modelinstance.registry.past import Past
 from modelinstance.registry.reasons import Phase, Reason
 from modelinstance.registry.record import Record
 from modelinstance.registry.records import Records
@@ -327,7 +328,7 @@ def test_a_record_is_taken_up_where_it_was_left(
     records: Records, life: Life, reason: Reason
 ) -> None:
     record = put(records)
-    records.resume(record, life, records.local, START)
+    records.resume(record, Past(life, START), records.local)
     assert reasons(record) == [reason]
     assert record.last_beat == START
 
@@ -335,7 +336,7 @@ def test_a_record_is_taken_up_where_it_was_left(
 def test_a_resumed_one_has_a_full_timeout_to_be_heard(records: Records, clock: FakeClock) -> None:
     live(records, clock, 100.0)
     record = put(records)
-    records.resume(record, Life.HEARD, records.local, START)
+    records.resume(record, Past(Life.HEARD, START), records.local)
     live(records, clock, TIMEOUT - 0.5)
     assert record.verdict.ready
     live(records, clock, 0.5)

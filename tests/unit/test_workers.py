@@ -21,6 +21,7 @@ from modelinstance.registry.instance import (
 from modelinstance.registry.load import Load
 from modelinstance.registry.mirror import Mirror
 from modelinstance.registry.observed import Observed, Reported
+from modelinstance.registry.past import Past
 from modelinstance.registry.reasons import Phase, Reason
 from modelinstance.registry.record import Record
 from modelinstance.registry.records import Records
@@ -1099,7 +1100,7 @@ def test_what_is_taken_up_alive_after_a_restart_is_not_due_though_another_holds_
     holder = put(records, namespace="another")
     records.beat(holder)
     loser = workers.enter(REGISTRATION, "uid")
-    records.resume(loser, Life.HEARD, records.local, START)
+    records.resume(loser, Past(Life.HEARD, START), records.local)
     beat_for(records, clock, 2 * AFTER, holder, loser)
     assert loser.verdict.reason is Reason.ADDRESS_CONFLICT
     assert due(leftovers) == []

@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from random import Random
 
 from modelinstance.registry.census import Census, Totals
@@ -23,6 +23,7 @@ from modelinstance.registry.index import Index
 from modelinstance.registry.instance import Address, InstanceKey, InstanceSpec
 from modelinstance.registry.load import Load
 from modelinstance.registry.owners import Owners, Place
+from modelinstance.registry.past import Past
 from modelinstance.registry.pods import PodState
 from modelinstance.registry.probation import Probations
 from modelinstance.registry.reasons import Phase, Reason
@@ -276,38 +277,24 @@ class Records:
             self.displace_others(record)
 
     def resume(
-        self,
-        record: Record,
-        life: Life,
-        timeline: Timeline[Record],
-        last_beat: datetime | None,
-        *,
-        ahead: float = 0.0,
-        deregistered: bool = False,
-        drained: bool = False,
-        displaced: bool = False,
-        failure: str | None = None,
-        pod: PodState | None = None,
-        probe_passing: bool | None = None,
-        frozen: bool = False,
-        presumed: bool = False,
-        probation: Reason | None = None,
+        self, record: Record, past: Past, timeline: Timeline[Record], *, ahead: float = 0.0
     ) -> None:
         """Take up a record where an earlier process left it.
 
-        One that was heard gets a full timeout to be heard again.
+        One that was heard gets a full timeout to be heard again, on that timeline, of which now is
+        so many seconds ahead.
         """
-        record.life, record.presumed = life, presumed
-        record.deregistered, record.drained = deregistered, drained
-        record.displaced, record.failure = displaced, failure
-        record.pod, record.probe_passing = pod, probe_passing
-        record.last_beat = last_beat
-        if life is Life.HEARD:
+        record.life, record.presumed = past.life, past.presumed
+        record.deregistered, record.drained = past.deregistered, past.drained
+        record.displaced, record.failure = past.displaced, past.failure
+        record.pod, record.probe_passing = past.pod, past.probe_passing
+        record.last_beat = past.last_beat
+        if past.life is Life.HEARD:
             timeline.schedule(record, timeline.now + ahead + self.timeout_of(record))
-        if frozen:
+        if past.frozen:
             self.guard.resume(record)
-        if probation is not None:
-            self.probations.resume(record, probation)
+        if past.probation is not None:
+            self.probations.resume(record, past.probation)
         self._decider.tell(record)
 
     def eject(self, record: Record) -> None:

@@ -8,24 +8,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from modelinstance.registry.beats import AnnotationBeats, Beat
-from modelinstance.registry.health import Life
 from modelinstance.registry.instance import NO_UID, InstanceKey
 from modelinstance.registry.observed import Observed, Reported
 from modelinstance.registry.outbox import Outbox
+from modelinstance.registry.past import past_in
 from modelinstance.registry.podbook import is_made_for_pod
 from modelinstance.registry.pods import PodCondition, PodState
-from modelinstance.registry.reasons import Phase, Reason
 from modelinstance.registry.record import Record
 from modelinstance.registry.records import Records
-from modelinstance.registry.statuses import (
-    ConditionType,
-    StatusWrite,
-    compose,
-    is_current,
-)
+from modelinstance.registry.statuses import StatusWrite, compose, is_current
 from modelinstance.registry.versions import UNKNOWN, Versions
 from modelinstance.registry.view import View
 
@@ -131,23 +125,11 @@ class Tracker:
         if reported.incarnation != observed.incarnation:
             self._await_pod(observed, record)
         elif not awaited:
+            past = past_in(reported)
+            if not self.follows_pods:
+                past = replace(past, pod=None)
             ahead = view.uncredited(self.records.attend())
-            self.records.resume(
-                record,
-                _life_in(reported),
-                view.timeline,
-                reported.last_beat,
-                ahead=ahead,
-                deregistered=reported.holds(ConditionType.DEREGISTERED),
-                drained=reported.holds(ConditionType.DRAINING, Reason.DRAIN_REQUESTED),
-                displaced=reported.reason == Reason.POD_REPLACED,
-                failure=_failure_in(reported),
-                pod=_pod_in(reported) if self.follows_pods else None,
-                probe_passing=_passing_in(reported),
-                frozen=reported.reason == Reason.CORRELATED_SILENCE,
-                presumed=reported.reason in _SAYS_NOTHING_OF_BEATS,
-                probation=_probation_in(reported),
-            )
+            self.records.resume(record, past, view.timeline, ahead=ahead)
 
     def _await_pod(self, observed: Observed, record: Record) -> None:
         """What was made for a pod is not ready before anybody knows how the pod is."""
@@ -238,57 +220,3 @@ class Tracker:
             )
             self.outbox.sent(key)
         return writes
-
-
-def _life_in(reported: Reported) -> Life:
-    """What an earlier process had heard of an incarnation, going by its status."""
-    heard = reported.reason == Reason.HEARTBEAT_RECEIVED or reported.last_beat is not None
-    if reported.reason in _SAYS_NOTHING_OF_BEATS:
-        return Life.HEARD if heard else Life.UNHEARD
-    if reported.phase == Phase.HEALTHY and heard:
-        return Life.HEARD
-    if reported.phase in {Phase.UNHEALTHY, Phase.DEGRADED}:
-        return Life.SILENT
-    return Life.UNHEARD
-
-
-_SAYS_NOTHING_OF_BEATS = {
-    Reason.WORKER_NOT_READY, Reason.POD_NOT_READY, Reason.POD_REPLACED, Reason.PROBE_FAILED,
-    Reason.POD_STARTING, Reason.AWAITING_FIRST_PROBE, Reason.FLAPPING, Reason.CALLS_FAILING,
-}  # fmt: skip
-"""What makes an instance unfit whose heartbeats may well have come in time."""
-
-
-def _failure_in(reported: Reported) -> str | None:
-    """What the worker had said; its words are in the status, which is not written again."""
-    if reported.reason != Reason.WORKER_NOT_READY:
-        return None
-    return "it cannot answer (said before the operator was started)"
-
-
-def _probation_in(reported: Reported) -> Reason | None:
-    """What it had to prove itself for."""
-    return next((r for r in (Reason.FLAPPING, Reason.CALLS_FAILING) if r == reported.reason), None)
-
-
-_POD_CONDITIONS: dict[str, PodCondition] = {
-    Reason.POD_READY: PodCondition.READY,
-    Reason.POD_STARTING: PodCondition.STARTING,
-    Reason.POD_NOT_READY: PodCondition.NOT_READY,
-    Reason.POD_TERMINATING: PodCondition.TERMINATING,
-}
-
-
-def _pod_in(reported: Reported) -> PodState | None:
-    """How the pod was, until it is looked at again."""
-    condition = _POD_CONDITIONS.get(reported.reason)
-    if condition is None:
-        return None
-    return PodState(condition, "The pod was like that before the operator was started")
-
-
-def _passing_in(reported: Reported) -> bool | None:
-    """What had come of the probe: any other reason means that it was no obstacle."""
-    if reported.reason in {Reason.AWAITING_FIRST_PROBE, Reason.FLAPPING}:
-        return None
-    return reported.reason != Reason.PROBE_FAILED

@@ -6,7 +6,7 @@ from hashlib import blake2b
 from typing import Any
 
 from modelinstance.cluster import podfacts
-from modelinstance.registry import tracker
+from modelinstance.registry import past
 from modelinstance.registry.beats import AnnotationBeats, Beat
 from modelinstance.registry.health import Life
 from modelinstance.registry.instance import Incarnation
@@ -40,7 +40,7 @@ def _() -> None:
     def alive(_reported: Reported) -> Life:
         return Life.HEARD
 
-    put(tracker, "_life_in", alive)
+    put(past, "_life_in", alive)
 
 
 @leaves_out("new-address-new-life")
