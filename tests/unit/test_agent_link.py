@@ -14,7 +14,6 @@ import pytest
 
 from modelinstance.agent.link import LONGEST_PAUSE, Link
 from modelinstance.agent.models import Served
-from modelinstance.agent.notices import Notices
 from modelinstance.agent.state import Word
 from modelinstance.client import (
     Connection,
@@ -25,6 +24,7 @@ from modelinstance.client import (
     RegistryUnavailableError,
     WorkerClient,
 )
+from modelinstance.notices import Notices
 
 WELL = Word(Served("m"), Load(1))
 ILL = Word(Served("m"), failure="GET /health: HTTP 500")
@@ -109,7 +109,7 @@ async def link(registry: ScriptedRegistry, now: Now) -> AsyncIterator[Link]:
         silence=12.0,
         random=Random(1),
         now=now,
-        notices=Notices(),
+        notices=Notices(logging.getLogger("modelinstance.agent")),
     )
     running = asyncio.create_task(link.run())
     yield link
@@ -290,7 +290,7 @@ async def test_pauses_are_random_and_double_up_to_a_bound(
             silence=12.0,
             random=Random(seed),
             now=lambda: 0.0,
-            notices=Notices(),
+            notices=Notices(logging.getLogger("modelinstance.agent")),
         )
         for failures in range(12):
             link.tell(WELL)

@@ -17,9 +17,9 @@ from aiohttp import web
 from modelinstance.agent import addresses, links
 from modelinstance.agent.links import Links
 from modelinstance.agent.models import Served
-from modelinstance.agent.notices import Notices
 from modelinstance.agent.state import Word
 from modelinstance.client import Registration
+from modelinstance.notices import Notices
 
 WELL = Word(Served("m"))
 URL = "http://registries.example"
@@ -103,7 +103,7 @@ async def to_all(replicas: list[Replica], names: Names) -> AsyncIterator[Links]:
         timeout=2,
         token_file=None,
         random=Random(1),
-        notices=Notices(),
+        notices=Notices(logging.getLogger("modelinstance.agent")),
     )
     following = asyncio.create_task(all_of_them.follow())
     yield all_of_them
@@ -201,7 +201,7 @@ async def test_the_resolver_has_its_time(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", never)
     monkeypatch.setattr(addresses, "RESOLVE_SECONDS", 0.05)
-    notices = Notices()
+    notices = Notices(logging.getLogger("modelinstance.agent"))
     assert await addresses.places([URL], notices) == {}
     assert notices._said == {
         f"registry {URL}": "its host name was not resolved in time; it is tried again"
@@ -209,7 +209,7 @@ async def test_the_resolver_has_its_time(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 async def test_a_name_that_is_none_ends_nothing() -> None:
-    notices = Notices()
+    notices = Notices(logging.getLogger("modelinstance.agent"))
     urls = ("http://a..b", f"http://{'a' * 64}.svc", "http://127.0.0.1")
     assert list(await addresses.places(urls, notices)) == ["http://127.0.0.1"]
     assert [*notices._said.values()] == ["its host name is none"] * 2

@@ -5,9 +5,11 @@ import logging
 import pytest
 
 from modelinstance.cluster.client import ClusterError
-from modelinstance.cluster.outcomes import MAX_SAID, SILENCE_SECONDS, FailureLog, result_of
+from modelinstance.cluster.outcomes import MAX_SAID, SILENCE_SECONDS, FailureLog, hint_of, result_of
 from modelinstance.registry.pacing import WriteResult
 from unit.builders import key
+
+LOGGER = logging.getLogger(__name__)
 
 
 def failed(status: int | None, why: str = "no", **about: str) -> ClusterError:
@@ -78,13 +80,13 @@ def refusal(name: str, namespace: str = "prod", result: str = "forbidden") -> tu
 
 def say(failures: FailureLog, name: str, namespace: str = "prod", about: str = "") -> None:
     result, text = refusal(name, namespace)
-    failures.say(WriteResult(result), text + about, key(name, namespace))
+    failures.say(key(name, namespace), text + about, hint=hint_of(WriteResult(result)))
 
 
 def test_what_is_said_of_many_instances_is_said_once_for_each_namespace(
     log: pytest.LogCaptureFixture, time: Time
 ) -> None:
-    failures = FailureLog(time)
+    failures = FailureLog(LOGGER, time)
     for name in ("a", "b", "c"):
         say(failures, name)
         say(failures, name, "other")
@@ -98,7 +100,7 @@ def test_what_is_said_of_many_instances_is_said_once_for_each_namespace(
 def test_what_goes_on_is_not_said_again_and_what_comes_back_is(
     log: pytest.LogCaptureFixture, time: Time
 ) -> None:
-    failures = FailureLog(time)
+    failures = FailureLog(LOGGER, time)
     for _ in range(30):
         say(failures, "a")
         time.now += SILENCE_SECONDS / 2
@@ -109,12 +111,12 @@ def test_what_goes_on_is_not_said_again_and_what_comes_back_is(
 
 
 def test_what_passes_by_itself_is_a_warning(log: pytest.LogCaptureFixture, time: Time) -> None:
-    FailureLog(time).say(WriteResult.UNAVAILABLE, "no answer", key())
+    FailureLog(LOGGER, time).say(key(), "no answer", hint=hint_of(WriteResult.UNAVAILABLE))
     assert [record.levelname for record in log.records] == ["WARNING"]
 
 
 def test_what_was_said_does_not_pile_up(log: pytest.LogCaptureFixture, time: Time) -> None:
-    failures = FailureLog(time)
+    failures = FailureLog(LOGGER, time)
     for number in range(5 * MAX_SAID):
         say(failures, "a", about=str(number))
     assert len(failures._said) <= MAX_SAID + 1

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from yarl import URL
 
-from modelinstance.agent.notices import Notices
+from modelinstance.notices import Notices
 
 RESOLVE_SECONDS = 10.0
 MAX_ADDRESSES = 64

@@ -10,10 +10,10 @@ from http import HTTPStatus
 from random import Random
 
 from modelinstance.agent.models import Served
-from modelinstance.agent.notices import Notices
 from modelinstance.agent.state import Word
 from modelinstance.client.errors import RegistryUnavailableError
 from modelinstance.client.workers import Registered, Registration, WorkerClient, has_ended
+from modelinstance.notices import Notices
 
 logger = logging.getLogger("modelinstance.agent")
 

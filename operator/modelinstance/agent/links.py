@@ -10,10 +10,10 @@ from random import Random
 
 from modelinstance.agent.addresses import Place, places
 from modelinstance.agent.link import Describe, Link
-from modelinstance.agent.notices import Notices
 from modelinstance.agent.state import Word, jittered
 from modelinstance.client.connection import Connection
 from modelinstance.client.workers import WorkerClient
+from modelinstance.notices import Notices
 
 logger = logging.getLogger("modelinstance.agent")
 

@@ -11,10 +11,10 @@ from modelinstance.agent.engine import METRICS, MODELS, Engine, EngineTroubleErr
 from modelinstance.agent.links import Links
 from modelinstance.agent.metrics import Reading, UnreadableMetricsError, read
 from modelinstance.agent.models import MAX_ALIASES, Served, UnreadableModelsError, served
-from modelinstance.agent.notices import Notices
 from modelinstance.agent.settings import AgentSettings
 from modelinstance.agent.state import Completion, EngineState, jittered
 from modelinstance.client.workers import Registration
+from modelinstance.notices import Notices
 
 logger = logging.getLogger("modelinstance.agent")
 
@@ -30,7 +30,7 @@ class Agent:
     def __init__(self, settings: AgentSettings, *, random: Random) -> None:
         self._settings = settings
         self._random = random
-        self._notices = Notices()
+        self._notices = Notices(logger)
         self._state = EngineState(
             failure_threshold=settings.failure_threshold,
             success_threshold=settings.success_threshold,

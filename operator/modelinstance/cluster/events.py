@@ -12,6 +12,7 @@ from typing import Any
 from modelinstance import api
 from modelinstance.cluster import FIELD_MANAGER
 from modelinstance.cluster.client import CONFLICT, FORBIDDEN, NOT_FOUND, ClusterClient, ClusterError
+from modelinstance.cluster.outcomes import FailureLog
 from modelinstance.cluster.translate import rfc3339
 from modelinstance.registry.events import EventBook, EventOutcome, EventWrite
 
@@ -61,8 +62,7 @@ class EventWriter:
     def __init__(self, client: EventClient, book: EventBook) -> None:
         self._client = client
         self._book = book
-        self._said = ""
-        self._refused = False
+        self._failures = FailureLog(logger)
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -81,25 +81,20 @@ class EventWriter:
         except ClusterError as error:
             self._book.settled(write, self._outcome(write, error), error.retry_after)
         else:
-            self._said = ""
             self._book.settled(write, EventOutcome.WRITTEN)
 
     def _outcome(self, write: EventWrite, error: ClusterError) -> EventOutcome:
         """What a failure means; it is told once."""
         if error.status == FORBIDDEN and NAMESPACE not in error.fields:
-            if not self._refused:
-                self._refused = True
-                logger.warning(
-                    "%s; grant the operator create and patch of events; the log has them", error
-                )
+            hint = "; grant the operator create and patch of events; the log has them"
+            self._failures.say(write.subject.key, str(error), hint=hint, again=False)
             return EventOutcome.FORBIDDEN
         if error.status == NOT_FOUND and write.stands:
             return EventOutcome.EXPIRED
         gone = error.status in {FORBIDDEN, NOT_FOUND}
         again = error.passing and not gone
-        if not gone and str(error) != self._said:
-            self._said = str(error)
-            logger.warning("%s%s", error, "; it will be tried again" if again else "")
+        if not gone:
+            self._failures.say(write.subject.key, str(error), again=again)
         return EventOutcome.FAILED if again else EventOutcome.REFUSED
 
 

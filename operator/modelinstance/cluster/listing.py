@@ -11,6 +11,7 @@ from typing import Protocol
 from modelinstance import api
 from modelinstance.cluster.client import GONE, NOT_FOUND, ClusterClient, ClusterError
 from modelinstance.cluster.translate import UnreadableError, key_of, observe, observe_registry
+from modelinstance.notices import Notices
 from modelinstance.registry.instance import InstanceKey
 from modelinstance.registry.mirror import Listing
 from modelinstance.registry.observed import Observed
@@ -73,7 +74,7 @@ class Lister:
         self._scope = scope
         self._registry_namespace = registry_namespace
         self._poked = asyncio.Event()
-        self._complaint = ""
+        self._notices = Notices(logger)
 
     def poke(self) -> None:
         """List now, or look anew when a LIST is due."""
@@ -139,11 +140,9 @@ class Lister:
         try:
             self._desk.registry_listed(await self._find_registry(self._registry_namespace))
         except (ClusterError, UnreadableError) as error:
-            if str(error) != self._complaint:
-                logger.warning("%s", error)
-            self._complaint = str(error)
+            self._notices.tell("InstanceRegistry", str(error))
             return False
-        self._complaint = ""
+        self._notices.settle("InstanceRegistry", "it is read again")
         return True
 
     async def _find_registry(self, namespace: str) -> RegistryObject:

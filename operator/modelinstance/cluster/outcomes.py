@@ -1,4 +1,4 @@
-"""What the API server's answer to a status write means, and what is said of it."""
+"""What the API server's answer to a write means, and what is said of it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from modelinstance.cluster.client import (
 )
 from modelinstance.registry.instance import InstanceKey
 from modelinstance.registry.pacing import WriteResult
-
-logger = logging.getLogger(__name__)
 
 UNPROCESSABLE = 422
 MISFIT = "failed to create typed patch object"
@@ -42,6 +40,11 @@ _HINTS = {
 }
 
 
+def hint_of(result: WriteResult) -> str:
+    """What a person has to do about it, to be added to what went wrong; empty if nothing."""
+    return _HINTS.get(result, "")
+
+
 def result_of(error: ClusterError) -> WriteResult:
     """How a write ended that failed. Without the resource type there is nothing to write to."""
     if error.status == NOT_FOUND:
@@ -52,14 +55,18 @@ def result_of(error: ClusterError) -> WriteResult:
 
 
 class FailureLog:
-    """Says each thing once, not once for each instance that it is said of."""
+    """Says each thing once, not once for each object that it is said of."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, log: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
+        self._log = log
         self._clock = clock
         self._said: dict[str, float] = {}
 
-    def say(self, result: WriteResult, text: str, key: InstanceKey) -> None:
-        """Log why a write failed, unless it was said of another instance of the namespace."""
+    def say(self, key: InstanceKey, text: str, *, hint: str = "", again: bool = True) -> None:
+        """Log why a write failed, unless it was said of another object of the namespace.
+
+        ``hint`` is what a person has to do, ``again`` whether it will be tried again.
+        """
         now = self._clock()
         what = text.replace(str(key), f"{key.namespace}/*").replace(f'"{key.name}"', '"*"')
         heard = self._said.pop(what, None)
@@ -68,5 +75,5 @@ class FailureLog:
             return
         while len(self._said) > MAX_SAID:
             del self._said[next(iter(self._said))]
-        level = logging.ERROR if result in _HINTS else logging.WARNING
-        logger.log(level, "%s%s; it will be tried again", text, _HINTS.get(result, ""))
+        level = logging.ERROR if hint else logging.WARNING
+        self._log.log(level, "%s%s%s", text, hint, "; it will be tried again" if again else "")

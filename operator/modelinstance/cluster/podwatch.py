@@ -12,11 +12,13 @@ from modelinstance.cluster.client import FORBIDDEN, GONE, NOT_FOUND, ClusterErro
 from modelinstance.cluster.podfacts import facts_of
 from modelinstance.cluster.pods import PodClient
 from modelinstance.cluster.translate import RawObject, UnreadableError, key_of
+from modelinstance.notices import Notices
 from modelinstance.registry.instance import InstanceKey
 from modelinstance.registry.pods import PodFacts
 
 logger = logging.getLogger(__name__)
 
+SUBJECT = "pods"
 REFUSED = frozenset({FORBIDDEN, NOT_FOUND})
 MAX_RETRY_SECONDS = 5.0
 MAX_REFUSED_RETRY_SECONDS = 60.0
@@ -61,8 +63,7 @@ class PodFollower:
         self._desk = desk
         self._scope = scope
         self._version = ""
-        self._complaint = ""
-        self._unreadable: dict[InstanceKey, str] = {}
+        self._notices = Notices(logger)
 
     async def run(self) -> None:
         """List and watch until cancelled."""
@@ -90,22 +91,18 @@ class PodFollower:
                 self._version = ""
 
     def _complain(self, error: ClusterError) -> None:
-        """Say what is wrong, once."""
-        if str(error) == self._complaint:
-            return
-        self._complaint, hint = str(error), ""
+        """Say what is wrong."""
+        hint = ""
         if error.status in REFUSED:
             where = f"in namespace {self._scope}" if self._scope else "in all namespaces"
             hint = (
                 f"; grant the operator list and watch of pods {where}, or tell it --no-pods. "
                 f"Pods are not followed until then, all else goes on"
             )
-        logger.warning("pods: %s%s", error, hint)
+        self._notices.tell(SUBJECT, f"{error}{hint}")
 
     def _heal(self) -> None:
-        if self._complaint:
-            logger.info("pods are followed again")
-        self._complaint = ""
+        self._notices.settle(SUBJECT, "they are followed again")
 
     async def _list(self) -> None:
         floor = self._desk.pods_list_began()
@@ -136,11 +133,11 @@ class PodFollower:
         try:
             facts = facts_of(raw)
         except UnreadableError as error:
-            if self._unreadable.get(error.key) != str(error):
-                logger.warning("%s; is %s a label of a pod?", error, api.MODEL_LABEL)
-                self._unreadable[error.key] = str(error)
+            self._notices.tell(
+                f"pod {error.key}", f"{error}; is {api.MODEL_LABEL} a label of a pod?"
+            )
             return None
-        self._unreadable.pop(facts.key, None)
+        self._notices.forget(f"pod {facts.key}")
         return facts
 
 

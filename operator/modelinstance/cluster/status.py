@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from modelinstance import api
 from modelinstance.cluster.client import CONFLICT, NOT_FOUND, ClusterClient, ClusterError
-from modelinstance.cluster.outcomes import FailureLog, result_of
+from modelinstance.cluster.outcomes import FailureLog, hint_of, result_of
 from modelinstance.cluster.translate import (
     UnreadableError,
     observe,
@@ -91,7 +91,7 @@ class StatusWriter:
         self._desk = desk
         self._namespace = namespace
         self._ask = ask
-        self._failures = FailureLog()
+        self._failures = FailureLog(logger)
         self._summary_pause = SUMMARY_SECONDS
         self._summary_not_before = 0.0
 
@@ -172,11 +172,11 @@ class StatusWriter:
     def _failed(self, key: InstanceKey, error: ClusterError) -> WriteOutcome:
         result = result_of(error)
         if result is not WriteResult.GONE:
-            self._failures.say(result, str(error), key)
+            self._failures.say(key, str(error), hint=hint_of(result))
         return WriteOutcome(key, result, retry_after=error.retry_after)
 
     def _unreadable(self, key: InstanceKey, error: UnreadableError) -> WriteOutcome:
-        self._failures.say(WriteResult.FAILED, str(error), key)
+        self._failures.say(key, str(error))
         return WriteOutcome(key, WriteResult.FAILED)
 
     @staticmethod
@@ -197,7 +197,7 @@ class StatusWriter:
             return observe_registry(await self._client.apply_status(api.INSTANCE_REGISTRIES, body))
         except ClusterError as error:
             if error.status not in {CONFLICT, NOT_FOUND}:
-                self._failures.say(result_of(error), str(error), key)
+                self._failures.say(key, str(error), hint=hint_of(result_of(error)))
         except UnreadableError as error:
-            self._failures.say(WriteResult.FAILED, str(error), key)
+            self._failures.say(key, str(error))
         return None

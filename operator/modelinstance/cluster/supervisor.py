@@ -15,6 +15,7 @@ from modelinstance.cluster import watch
 from modelinstance.cluster.access import Access
 from modelinstance.cluster.client import NOT_FOUND, ClusterClient, ClusterError
 from modelinstance.cluster.status import StatusDesk, StatusWriter
+from modelinstance.notices import Notices
 
 logger = logging.getLogger(__name__)
 
@@ -100,16 +101,14 @@ class Supervisor:
 
         It goes by discovery, which may lag behind the CRDs for seconds.
         """
-        client, said = ClusterClient(self._access), None
+        client, notices = ClusterClient(self._access), Notices(logger)
         try:
             while True:
                 try:
                     await self._look_for_resources(client)
                 except ClusterError as error:
                     hint = "; are the CRDs installed?" if error.status == NOT_FOUND else ""
-                    if str(error) != said:
-                        logger.warning("waiting to watch: %s%s", error, hint)
-                    said = str(error)
+                    notices.tell("waiting to watch", f"{error}{hint}")
                     await asyncio.sleep(POLL_SECONDS)
                 else:
                     return

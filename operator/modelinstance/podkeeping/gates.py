@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 from modelinstance import api
 from modelinstance.cluster.client import CONFLICT, FORBIDDEN, NOT_FOUND, ClusterError
+from modelinstance.cluster.outcomes import FailureLog
 from modelinstance.cluster.podfacts import facts_of
 from modelinstance.cluster.pods import PodClient
 from modelinstance.cluster.translate import UnreadableError
@@ -43,7 +44,7 @@ class Gates:
         self._book = book
         self._writes = writes
         self._outbox = Outbox(mirror.records.random)
-        self._complaint = ""
+        self._failures = FailureLog(logger)
 
     def look(self, key: InstanceKey) -> None:
         """A pod, or an instance of it, may have changed."""
@@ -77,7 +78,6 @@ class Gates:
         result, wait = "written", 0.0
         try:
             shown = facts_of(await self._client.set_gate(facts, gate))
-            self._complaint = ""
             if api.MODEL_LABEL in shown.labels:
                 self._book.answered(shown)
             if shown.gate != gate:
@@ -86,9 +86,8 @@ class Gates:
             gone = error.status == NOT_FOUND
             result = "gone" if gone else "conflict" if error.status == CONFLICT else "failed"
             wait = REFUSED_RETRY_SECONDS if error.status == FORBIDDEN else error.retry_after
-            if result == "failed" and str(error) != self._complaint:
-                logger.warning("%s; it will be tried again", error)
-                self._complaint = str(error)
+            if result == "failed":
+                self._failures.say(facts.key, str(error))
         except UnreadableError as error:
             result = "failed"
             logger.warning("%s", error)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from modelinstance import api
 from modelinstance.cluster.client import CONFLICT, FORBIDDEN, ClusterError
+from modelinstance.cluster.outcomes import FailureLog
 from modelinstance.cluster.pods import PodClient, PodInstanceWriter
 from modelinstance.cluster.translate import UnreadableError
 from modelinstance.podkeeping.complaints import Complaints
@@ -73,7 +74,7 @@ class Instances:
         self._writes = writes
         self._outbox = Outbox(mirror.records.random)
         self._removed: dict[InstanceKey, str] = {}
-        self._refused = ""
+        self._failures = FailureLog(logger)
 
     def look(self, key: InstanceKey) -> None:
         """A pod, the names of its engine, or a resource of its name may have changed."""
@@ -218,9 +219,7 @@ class Instances:
 
     def _report(self, act: _Act, error: ClusterError) -> float:
         """Say why a write failed; returns the seconds after which it may be tried again."""
-        if str(error) != self._refused:
-            logger.warning("%s; it will be tried again", error)
-            self._refused = str(error)
+        self._failures.say(act.key, str(error))
         pod = self._book.get(act.key)
         if pod is not None and not error.passing and error.status != FORBIDDEN:
             self._complaints.say(pod, REFUSED, str(error))
