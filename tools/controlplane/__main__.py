@@ -43,7 +43,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _up(directory: Path | None) -> int:
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell lets what it runs beside it ignore one
+        signal.signal(number, _interrupt)
     binaries = ensure()
     with ExitStack() as stack:
         if directory is None:
