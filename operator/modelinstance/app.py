@@ -41,6 +41,12 @@ logger = logging.getLogger(__name__)
 GRACE_SECONDS = 2
 """How long open HTTP requests may take during stop."""
 
+IDLE_SECONDS = 75
+"""How long a connection stays open between two requests. uvicorn's 5 s are the period of many
+heartbeats, and a request that meets the close fails; clients give up idle ones earlier than this,
+such as aiohttp after 15 s.
+"""
+
 Follower = tuple[str, Coroutine[Any, Any, None]]
 """What runs beside the endpoint until the stop, by a name."""
 LASTING = frozenset({"time", "enrolment", "supervisor"})
@@ -201,6 +207,7 @@ async def _serve(
             lifespan="off",
             ws="none",
             proxy_headers=False,
+            timeout_keep_alive=IDLE_SECONDS,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
     )
