@@ -25,6 +25,7 @@ from pathlib import Path
 from statistics import median
 
 import wrk
+from cpu import TICK_SECONDS, cpu_seconds
 from peers.fleet import Fleet
 
 BENCHMARKS = Path(__file__).parent
@@ -32,7 +33,6 @@ PEERS_PYTHON = BENCHMARKS.parent / ".venv-bench" / "bin" / "python"
 START_SECONDS = 180.0
 """How long a server may take to fill its registry."""
 SETTLE_SECONDS = 30.0
-TICKS = os.sysconf("SC_CLK_TCK")
 BUSY = 0.9
 """The share of its core that a server under load should get."""
 HINT = """
@@ -85,15 +85,14 @@ class Server:
 
     def settle(self) -> None:
         """Wait until it has done what it was asked: a slow one would take the next one's time."""
-        until, before = time.monotonic() + SETTLE_SECONDS, -1.0
-        while (now := self.cpu_seconds()) - before > 1.5 / TICKS and time.monotonic() < until:
-            before = now
+        until, used = time.monotonic() + SETTLE_SECONDS, -1.0
+        while time.monotonic() < until and self.cpu_seconds() - used > 1.5 * TICK_SECONDS:
+            used = self.cpu_seconds()
             time.sleep(0.2)
 
     def cpu_seconds(self) -> float:
         """The CPU time that its process has used."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        return cpu_seconds(self.pid)
 
 
 @dataclass(frozen=True)
