@@ -62,11 +62,18 @@ def operator(cluster: Cluster, module_operator: OperatorProcess) -> OperatorProc
 
 
 @pytest.fixture
-def kubelet(cluster: Cluster) -> Iterator[Kubelet]:
-    """What says how pods are; none is left in the end."""
+def kubelet(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Kubelet]:
+    """What says how pods are; none is left in the end, and the module's `operator` knows it.
+
+    Else it might make a pod's instance anew as that is deleted, in the midst of the next test.
+    """
+    follows = "operator" in request.fixturenames
+    operator = request.getfixturevalue("operator") if follows else None
     made = Kubelet(cluster)
     yield made
     made.clear()
+    if operator is not None:
+        eventually(lambda: operator.metric("pods") == 0)
 
 
 @pytest.fixture

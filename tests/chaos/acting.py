@@ -89,7 +89,8 @@ class Actor(Clients):
         """List all workers."""
         for life in lives:
             if life.worker.kind is Kind.REGISTERING:
-                assert await self.register(life) is not None
+                while await self.register(life) is None:  # it may be late, but comes up well
+                    pass
             else:
                 await self._create(life, life.host)
 

@@ -23,7 +23,7 @@ STATUS_SECONDS = 0.5
 ANSWER_SECONDS = 1.0
 RECOVERY_SECONDS = 12.0
 """From the end of a fault to a current view: a LIST's time-out, and one resync."""
-SETTLED_SECONDS = 3.0
+SETTLED_SECONDS = 5.0
 """So long after a fault, or after it was sent, a request is carried out or never will be."""
 KIND = 30
 """Violations that have so many letters in common are one: the instance is named first."""

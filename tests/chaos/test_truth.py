@@ -77,18 +77,19 @@ def test_what_the_operator_acknowledged_holds_at_once_whatever_is_out(
 )  # fmt: skip
 def test_what_may_have_lifted_it_leaves_it_open(truth: Truth, word: Word, back: Word) -> None:
     said(truth, word, 101, 102)
-    lifting = truth.say(A, back, 105)
-    assert forbids(truth, 104.9) is not None
-    assert forbids(truth, 104.9, took=0.2) is None, "it was under way before the answer came"
-    assert forbids(truth, 106) is None
-    truth.settle(107, 107)
-    assert forbids(truth, 107) is None
-    again = said(truth, word, 108, 109)
-    assert forbids(truth, 109 + 1.1 * AT_ONCE) is not None
+    lifting = truth.say(A, back, 109)
+    assert forbids(truth, 108.9) is not None
+    assert forbids(truth, 108.9, took=0.2) is None, "it was under way before the answer came"
+    assert forbids(truth, 110) is None
+    truth.settle(111, 111)
+    assert forbids(truth, 111) is None
+    said(truth, Word.BEAT, 112)
+    again = said(truth, word, 112, 113)
+    assert forbids(truth, 113 + 1.1 * AT_ONCE) is not None
     truth.refuse(A, again)
-    assert forbids(truth, 109 + 1.1 * AT_ONCE) is None
+    assert forbids(truth, 113 + 1.1 * AT_ONCE) is None
     truth.refuse(A, lifting)
-    assert forbids(truth, 109 + 1.1 * AT_ONCE) is not None
+    assert forbids(truth, 113 + 1.1 * AT_ONCE) is not None
 
 
 def test_a_beat_lifts_no_deregistration(truth: Truth) -> None:

@@ -19,7 +19,7 @@ TIMEOUT_SECONDS = 3.0
 """After so long a silence an instance is out."""
 SWEEP_SECONDS = 2.0
 """So much later at most it shows: a sweep, a LIST, and what a view that was out has lost."""
-AT_ONCE_SECONDS = 0.5
+AT_ONCE_SECONDS = 1.0
 """So long it takes an event to be followed when all is in order."""
 REPAIR_SECONDS = 2.0
 """One resync: so long it takes to repair what was missed during a fault."""

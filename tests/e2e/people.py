@@ -84,9 +84,9 @@ class Town:
             lambda: is_ready(self.cluster.get("pod", name, self.namespace)), POD_START_SECONDS
         )
 
-    def add_worker(self, name: str, model: str) -> None:
-        """A pod that serves a model, registers and beats."""
-        self.add(name, "/scripts/worker.py", MODEL=model)
+    def add_worker(self, name: str, model: str, *, timeout: int = 5) -> None:
+        """A pod that serves a model, registers and beats; it may be silent for that long."""
+        self.add(name, "/scripts/worker.py", MODEL=model, TIMEOUT_SECONDS=f"{timeout}")
 
     def add_engine(self, name: str, model: str) -> None:
         """A pod with a fake LLM engine, of which the registry is told nothing."""

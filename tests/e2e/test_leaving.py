@@ -44,7 +44,7 @@ def test_uninstall_leaves_what_is_the_users_and_nothing_else(release: Release, i
     before = objects(cluster)
     assert {item["kind"] for item in before} == {"ModelInstance", "InstanceRegistry"}
     release.uninstall()
-    assert cluster.leftovers() == []
+    cluster.await_nothing_left()
     assert objects(cluster) == before
     assert not any("finalizers" in item["metadata"] for item in before)
     assert cluster.installed_crds() == set(CRDS)
@@ -62,7 +62,12 @@ def test_the_crds_can_be_deleted(killed: bool, release: Release) -> None:
     assert release.cluster.installed_crds() == set()
     if not killed:
         release.upgrade()  # brings the CRDs again, and finds them
-        release.cluster.apply(instance("b", release.namespace))
+
+        def applied() -> bool:
+            release.cluster.apply(instance("b", release.namespace))
+            return True
+
+        eventually(applied, 10)  # the resource is soon served again
         release.cluster.await_phase("Starting", "b", release.namespace, 10)
 
 

@@ -63,7 +63,8 @@ def test_a_second_release_works_beside_the_first(cluster: RealCluster, image: st
         first, second = towns
         for town in towns:
             town.add_router()
-            cluster.apply(instance("a", town.namespace, host="10.0.0.5"))
+            heartbeat = {"timeoutSeconds": 3600}
+            cluster.apply(instance("a", town.namespace, host="10.0.0.5", heartbeat=heartbeat))
         for town in towns:
             cluster.await_phase("Starting", "a", town.namespace)
             cluster.beat("a", town.namespace)

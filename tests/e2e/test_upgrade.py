@@ -82,7 +82,7 @@ def test_upgrade_and_rollback_keep_what_is_stored(release: Release, image: str) 
     release.upgrade(
         *release.of_image(image), "--set=resyncIntervalSeconds=30", "--set=logLevel=debug"
     )
-    assert release.pod() != pod
+    assert eventually(release.pod, POD_START_SECONDS) != pod
     assert {"--heartbeat-timeout=600", "--resync-interval=30", "--log-level=debug"} <= set(
         arguments(release)
     )

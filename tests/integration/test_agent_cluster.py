@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.agent_process import SURE, Scene
+from support.agent_process import SURE, Scene, sure_of
 from support.cluster import Cluster
 from support.engine import HEALTH
 from support.operator_process import OperatorProcess
@@ -46,8 +46,9 @@ def test_its_life_is_told_by_the_resource(
     assert (spec["host"], spec["port"]) == (engine.host, engine.port)
 
     engine.fail(HEALTH, 503)
-    why = "The worker says: GET /health: HTTP 503, 3 times in a row"
-    eventually(lambda: ready(cluster, name) == ("WorkerNotReady", why), SURE)
+    whys = sure_of("GET /health: HTTP 503")
+    eventually(lambda: ready(cluster, name) in {("WorkerNotReady", why) for why in whys}, SURE)
+    why = ready(cluster, name)[1]
     assert why in cluster.kubectl("describe", "mi", name)
     assert cluster.kubectl("get", "mi", name, "--no-headers").split()[3:5] == [
         "Unhealthy",

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from support.agent_process import PERIOD, SURE, TIMEOUT, AgentProcess, Scene
+from support.agent_process import PERIOD, SURE, TIMEOUT, AgentProcess, Scene, sure_of
 from support.engine import CHAT, COMPLETIONS, HEALTH, METRICS, MODELS, FakeEngine
 from support.operator_process import OperatorProcess
 from support.waiting import eventually, stays
@@ -34,7 +34,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
+def scene(server: OperatorProcess, tmp_path: Path) -> Iterator[Scene]:
+    """Begins when none of an earlier test is there: a goodbye may be lost on a slow machine."""
+    eventually(lambda: server.selects() is None, within=10)
     with Scene(tmp_path) as made:
         yield made
 
@@ -67,12 +69,12 @@ def asks(engine: FakeEngine, route: str, times: int = 1) -> None:
     eventually(lambda: engine.requests[route] >= before + times, times * (PERIOD + TIMEOUT))
 
 
-def is_told(server: OperatorProcess, engine: FakeEngine, why: str) -> None:
+def is_told(server: OperatorProcess, engine: FakeEngine, trouble: str) -> None:
     """Wait until the registry knows that the engine cannot answer, for this reason."""
 
     def told() -> bool:
         instance = of(server, engine)
-        assert instance["message"] == f"The worker says: {why}", instance
+        assert instance["message"] in sure_of(trouble), instance
         return instance["reason"] == "WorkerNotReady" and server.selects() is None
 
     eventually(told, SURE)
@@ -84,8 +86,8 @@ def test_an_engine_is_listed_when_it_truly_answers(server: OperatorProcess, scen
     agent = scene.agent(engine, server)
     logs(agent, "engine: GET /health: connection refused")
     for route, status in ((HEALTH, 503), (MODELS, 500), (COMPLETIONS, 500)):
-        engine.faults = {}
         engine.fail(route, status)
+        engine.faults = {route: engine.faults[route]}
         if route == HEALTH:
             scene.restart(engine)
         logs(agent, f"{route}: HTTP {status}")
@@ -99,39 +101,39 @@ Fault = Callable[[Scene, FakeEngine], None]
 FAULTS: dict[str, tuple[Fault, str]] = {
     "error": (
         lambda scene, engine: engine.fail(HEALTH, 500),
-        "GET /health: HTTP 500, 3 times in a row",
+        "GET /health: HTTP 500",
     ),
     "redirect": (
         lambda scene, engine: engine.fail(HEALTH, 302),
-        "GET /health: HTTP 302, 3 times in a row",
+        "GET /health: HTTP 302",
     ),
     "hang": (
         lambda scene, engine: engine.hang(),
-        "GET /health: no answer within 1 s, 3 times in a row",
+        "GET /health: no answer within 1 s",
     ),
     "gone": (
         lambda scene, engine: scene.stop(engine),
-        "GET /health: connection refused, 3 times in a row",
+        "GET /health: connection refused",
     ),
     "completions fail": (
         lambda scene, engine: engine.fail(COMPLETIONS, 500),
-        "POST /v1/completions: HTTP 500, 3 times in a row",
+        "POST /v1/completions: HTTP 500",
     ),
     "completions hang": (
         lambda scene, engine: engine.hang(COMPLETIONS),
-        "POST /v1/completions: no answer within 1 s, 3 times in a row",
+        "POST /v1/completions: no answer within 1 s",
     ),
     "completions are empty": (
         lambda scene, engine: engine.fail(COMPLETIONS, 200, "{}"),
-        "POST /v1/completions: an answer without a completion, 3 times in a row",
+        "POST /v1/completions: an answer without a completion",
     ),
     "no models": (
         lambda scene, engine: setattr(engine, "models", ()),
-        "GET /v1/models: it names no model, 3 times in a row",
+        "GET /v1/models: it names no model",
     ),
     "odd models": (
         lambda scene, engine: engine.fail(MODELS, 200, "<html>"),
-        "GET /v1/models: an answer that is not JSON, 3 times in a row",
+        "GET /v1/models: an answer that is not JSON",
     ),
 }
 
@@ -163,7 +165,7 @@ def test_a_port_that_takes_connections_and_never_answers(
     eventually(lambda: healthy(server, engine))
     scene.stop(engine)
     with socket.create_server((engine.host, engine.port)):
-        is_told(server, engine, "GET /health: no answer within 1 s, 3 times in a row")
+        is_told(server, engine, "GET /health: no answer within 1 s")
 
 
 def test_a_short_failure_is_not_told(server: OperatorProcess, scene: Scene) -> None:
@@ -172,8 +174,9 @@ def test_a_short_failure_is_not_told(server: OperatorProcess, scene: Scene) -> N
     eventually(lambda: healthy(server, engine))
     engine.fail(HEALTH)
     logs(agent, "GET /health: HTTP 500")
+    before = engine.requests[COMPLETIONS]
     engine.heal()
-    asks(engine, COMPLETIONS)  # at once, to be sure
+    eventually(lambda: engine.requests[COMPLETIONS] > before, SURE)  # at once, to be sure
     assert healthy(server, engine)
     assert "it cannot answer" not in agent.log()
 
@@ -186,7 +189,7 @@ def test_an_engine_that_fails_after_its_recovery_was_never_back(
     scene.agent(engine, server)
     eventually(lambda: healthy(server, engine))
     engine.fail(HEALTH)
-    is_told(server, engine, "GET /health: HTTP 500, 3 times in a row")
+    is_told(server, engine, "GET /health: HTTP 500")
     engine.hang(COMPLETIONS)
     del engine.faults[HEALTH]
     seen: list[str] = []
@@ -210,11 +213,11 @@ def test_a_saturated_engine_is_not_dead(server: OperatorProcess, scene: Scene) -
     asks(engine, COMPLETIONS, 5)
     assert "it cannot answer" not in agent.log()
     assert "it is busy: POST /v1/completions: no answer within 1 s" in agent.log()
-    instance = of(server, engine)
-    assert instance["phase"] == "Healthy"
-    assert instance["load"] == {"running": 8, "waiting": 50, "kvCache": 0.99, "extra": {}}
+    load = {"running": 8, "waiting": 50, "kvCache": 0.99, "extra": {}}
+    eventually(lambda: of(server, engine)["load"] == load)
+    assert of(server, engine)["phase"] == "Healthy"
     engine.grows = 0
-    is_told(server, engine, "POST /v1/completions: no answer within 1 s, 3 times in a row")
+    is_told(server, engine, "POST /v1/completions: no answer within 1 s")
 
 
 @pytest.mark.parametrize("kind", ["vllm", "sglang", "llamacpp", "tgi"])
@@ -237,10 +240,10 @@ def test_adapters_come_and_go(server: OperatorProcess, scene: Scene) -> None:
     eventually(lambda: healthy(server, engine))
     incarnation = of(server, engine)["incarnation"]
     engine.models = ("m", {"id": "lora", "parent": "m"})
-    eventually(lambda: server.selects("lora"), 3 * PERIOD)
+    eventually(lambda: server.selects("lora"), SURE)
     assert of(server, engine)["incarnation"] == incarnation
     engine.models = ("m",)
-    eventually(lambda: server.selects("lora") is None, 3 * PERIOD)
+    eventually(lambda: server.selects("lora") is None, SURE)
     assert healthy(server, engine)
 
 
@@ -249,8 +252,8 @@ def test_another_model_is_another_life(server: OperatorProcess, scene: Scene) ->
     scene.agent(engine, server)
     eventually(lambda: healthy(server, engine))
     engine.models = ("n",)
-    eventually(lambda: healthy(server, engine, "n"), 3 * PERIOD)
-    assert of(server, engine, "m")["reason"] == "Deregistered"
+    eventually(lambda: healthy(server, engine, "n"), SURE)
+    eventually(lambda: of(server, engine, "m")["reason"] == "Deregistered")
     assert (server.selects("m"), server.selects("n") is not None) == (None, True)
 
 
@@ -277,20 +280,21 @@ def test_nothing_that_an_engine_answers_ends_the_agent(
     agent = scene.agent(engine, server, flags=["--completion-interval=0.1", "--period=0.1"])
     eventually(lambda: healthy(server, engine))
     for route in ALL:
-        if route == CHAT:
-            engine.missing = {COMPLETIONS}
         for text in NONSENSE:
             engine.fail(route, 200, text)
+            if route == CHAT:
+                engine.missing = {COMPLETIONS}
             asks(engine, route, 2)
             assert agent.process.poll() is None, agent.log()
-        engine.heal()
+        if route != COMPLETIONS:  # lest it be well before chats fail: that would be a third fall
+            engine.heal()
     eventually(lambda: healthy(server, engine), SURE)
 
 
 def test_an_engine_without_metrics_or_completions(server: OperatorProcess, scene: Scene) -> None:
     engine = scene.engine()
     engine.missing = {METRICS, COMPLETIONS, CHAT}
-    agent = scene.agent(engine, server, flags=["--completion-interval=0"])
+    agent = scene.agent(engine, server, flags=["--completion-interval=0", "--timeout=5"])
     eventually(lambda: healthy(server, engine))
     assert of(server, engine)["load"] is None
     asks(engine, METRICS, 3)

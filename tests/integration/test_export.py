@@ -18,7 +18,7 @@ from support.operator_process import OperatorProcess
 from support.waiting import eventually, stays
 
 FOLLOWS_SECONDS = 2
-HOLD_SECONDS = 2
+HOLD_SECONDS = 6
 Export = Callable[..., Process]
 CHECK = """\
 import json, sys
@@ -116,6 +116,7 @@ def test_the_file_follows_and_is_always_whole(site: Site) -> None:
         reader.join()
     assert not torn
     assert site.file.stat().st_mode & 0o777 == 0o600
+    eventually(lambda: export.log().endswith(": 19 instances\n"))
     before = site.file.stat().st_ino, export.log()
     site.register(2, 200, load={"running": 3})
     site.register(30, weight=0)
@@ -139,7 +140,7 @@ def test_what_is_there_stays_while_nothing_better_is_known(site: Site) -> None:
     site.start()
     eventually(lambda: export.says("is back", times=2), within=10)
     site.register(2)
-    stays(lambda: site.ports() == [1, 2], HOLD_SECONDS / 4)
+    stays(lambda: site.ports() == [1, 2], HOLD_SECONDS / 6)
     eventually(lambda: site.ports() == [2], within=HOLD_SECONDS + FOLLOWS_SECONDS)
 
 

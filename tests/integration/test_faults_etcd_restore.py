@@ -55,7 +55,7 @@ def start_with_history(cluster: Cluster, operator: OperatorProcess) -> dict[str,
 
 def check_events(cluster: Cluster, operator: OperatorProcess) -> None:
     """Events and status writes work, as they come long before the next resync."""
-    assert operator.metric("watch_restarts_total") == 1
+    eventually(lambda: operator.metric("watch_restarts_total") == 1)
     changed = cluster.patch_registry({"resyncIntervalSeconds": 600})["metadata"]
     eventually(lambda: cluster.registry()["status"]["observedGeneration"] == changed["generation"])
     repairs = operator.metric("resync_repairs_total", kind="added")
@@ -111,4 +111,6 @@ def test_a_restored_cluster_is_known_even_when_its_versions_have_grown_past_all_
 def newest_version(cluster: Cluster) -> int:
     """The version of the cluster; raises LookupError while its resources are not served yet."""
     listed = cluster.request("GET", "/apis/modelinstance.dev/v1alpha1/modelinstances")
+    if listed.status_code != 200:
+        raise LookupError(listed.text)
     return int(listed.json()["metadata"]["resourceVersion"])

@@ -25,6 +25,8 @@ from support.waiting import PATIENCE, eventually
 WORKER = {"model": "m", "host": "w.example", "port": 8000}
 RESYNC_SECONDS = 2
 RESYNC = f"--resync-interval={RESYNC_SECONDS}"
+PATIENT = "--heartbeat-timeout=3600"
+"""For workers whose beats are not what it is about."""
 WRITE_TIMEOUT_SECONDS = 3
 REFUSED_SECONDS = 15
 """After so long a registration that was held is not tried any more."""
@@ -48,7 +50,7 @@ def selecting(operator: OperatorProcess) -> Iterator[list[httpx.Response]]:
     enough = threading.Event()
 
     def ask() -> None:
-        with httpx.Client(base_url=operator.http.base_url) as client:
+        with httpx.Client(base_url=operator.http.base_url, timeout=30) as client:
             while not enough.wait(0.01):
                 answers.append(client.get("/api/v1/select", params={"model": "m"}))
 
@@ -74,7 +76,7 @@ def test_a_registration_during_an_outage_holds_and_is_written_afterwards(
     own_cluster: Cluster, start_operator: Start
 ) -> None:
     cluster = own_cluster
-    operator = start_operator(cluster, RESYNC)
+    operator = start_operator(cluster, RESYNC, PATIENT)
     cluster.plane.kill_apiserver()
     answer = held(operator, weight=2, load={"running": 1})
     name, early = answer["name"], answer["incarnation"]
@@ -320,7 +322,7 @@ def test_an_operator_without_the_right_says_so(
 def test_two_operators_that_are_told_at_once_make_one_object(
     cluster: Cluster, start_operator: Start
 ) -> None:
-    operators = [start_operator(cluster, RESYNC) for _ in range(2)]
+    operators = [start_operator(cluster, RESYNC, PATIENT) for _ in range(2)]
     urls = [f"{operator.http.base_url}/api/v1/instances" for operator in operators]
     count = 10
 

@@ -123,7 +123,9 @@ def test_heartbeats_and_edits_during_the_pagination_are_not_undone(
     for name in ("b", "c"):
         cluster.beat(name)
         cluster.patch(name, {"spec": {"weight": 7}})
-    eventually(lambda: held.operator.instances()["default/c"]["weight"] == 0.07)
+    for name in ("b", "c"):
+        key = f"default/{name}"
+        eventually(lambda: held.operator.instances()[key]["weight"] == 0.07)  # noqa: B023
     held.release()
     for name in ("b", "c"):
         shown = held.operator.instances()[f"default/{name}"]
@@ -196,5 +198,6 @@ def test_settings_made_while_the_instanceregistry_is_listed_hold(
     background.call(proxy.clear)
     stays(lambda: operator.metric("resyncs_total", result="success") == lists, 3)
     cluster.beat("a")
-    eventually(lambda: operator.phase("a") == "Healthy")
-    eventually(lambda: operator.phase("a") == "Unhealthy", within=1)
+    accepted = {"channel": "annotation", "result": "accepted"}
+    eventually(lambda: operator.metric("heartbeats_total", **accepted) == 1)
+    eventually(lambda: operator.phase("a") == "Unhealthy", within=2)

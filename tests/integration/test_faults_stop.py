@@ -11,13 +11,14 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
+from modelinstance.cluster.supervisor import JOIN_SECONDS
 from support.background import BackgroundLoop
 from support.cluster import HEARTBEAT, Cluster
 from support.line import Line
 from support.operator_process import OperatorProcess, Start
 from support.truth import equals_truth
 from support.waiting import eventually, stays
-from support.workers import Workers
+from support.workers import INTERVAL, Workers
 
 STOP_SECONDS = 5
 
@@ -27,7 +28,7 @@ def ends_well(operator: OperatorProcess, number: int = signal.SIGTERM) -> None:
     began = time.monotonic()
     operator.process.send_signal(number)
     assert operator.process.wait(5 * STOP_SECONDS) == 0, operator.log()
-    assert time.monotonic() - began < STOP_SECONDS
+    assert time.monotonic() - began < JOIN_SECONDS, "kopf ended when it was told to"
     assert "Traceback" not in operator.log()
     operator.stop()
 
@@ -140,30 +141,41 @@ def test_it_ends_though_a_client_stays_connected(
         ends_well(operator)
 
 
-def test_it_is_not_ready_while_it_stops(writing: OperatorProcess) -> None:
+def test_it_is_not_ready_while_it_stops(
+    writing: OperatorProcess, cluster: Cluster, start_operator: Start
+) -> None:
     """A stop that takes a moment shows what every stop says, until the socket is closed.
 
-    The client is connected before: to make one may take longer than the stop.
+    The client is connected before: to make one may take longer than the stop. So may a client that
+    has to wait for the machine: then there is another stop to look at.
     """
-    statuses = [writing.get("/readyz").status_code]
-    writing.process.send_signal(signal.SIGTERM)
+    stops = [statuses_of_a_stop(writing)]
+    while 503 not in stops[-1]:
+        assert len(stops) < 5, stops
+        stops.append(statuses_of_a_stop(start_operator(cluster)))
+
+
+def statuses_of_a_stop(operator: OperatorProcess) -> list[int]:
+    """What /readyz answers from right before a SIGTERM until there is no answer."""
+    statuses = [operator.get("/readyz").status_code]
+    operator.process.send_signal(signal.SIGTERM)
     try:
         while True:
-            answer = writing.get("/readyz")
+            answer = operator.get("/readyz")
             statuses.append(answer.status_code)
             if answer.status_code == 503:
                 assert answer.json()["reason"] == "stopping"
     except httpx.TransportError:
         pass
     assert statuses == sorted(statuses), "200 before, 503 after"
-    assert 503 in statuses
-    assert writing.stop() == 0
+    assert operator.stop() == 0
+    return statuses
 
 
 def test_time_that_the_process_stood_still_is_nobodys_silence(
     cluster: Cluster, start_operator: Start
 ) -> None:
-    timeout = 2
+    timeout = 4
     operator = start_operator(cluster, "--resync-interval=2")
     for name in ("beats", "falls-silent"):
         cluster.create(name, timeout=timeout)
@@ -176,8 +188,8 @@ def test_time_that_the_process_stood_still_is_nobodys_silence(
             eventually(lambda: len(operator.instances(healthy=True)) == 2)
             operator.process.send_signal(signal.SIGSTOP)
         try:
-            enough = beats() + 3 * timeout / 0.4
-            eventually(lambda: beats() > enough, within=4 * timeout)
+            enough = beats() + 2 * timeout / INTERVAL
+            eventually(lambda: beats() > enough, within=3 * timeout)
         finally:
             operator.process.send_signal(signal.SIGCONT)
         assert operator.phase("falls-silent") == "Healthy", "it gets a moment to be heard"

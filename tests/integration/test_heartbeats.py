@@ -41,6 +41,11 @@ def beat_by_annotate(cluster: Cluster, value: str) -> None:
     )
 
 
+def accepted(operator: OperatorProcess) -> float:
+    """How many values of the annotation were taken for heartbeats."""
+    return operator.metric("heartbeats_total", channel="annotation", result="accepted")
+
+
 def applied_again(
     cluster: Cluster, operator: OperatorProcess, manifest: dict[str, Any], options: tuple[str, ...]
 ) -> None:
@@ -59,15 +64,18 @@ def test_applying_a_manifest_again_never_revives_a_dead_instance(
     manifest = cluster.manifest("a", timeout=1, beat=value)
     cluster.apply(manifest, *options)
     eventually(lambda: operator.phase("a"))
+    before = accepted(operator)
     cluster.beat("a")
+    eventually(lambda: accepted(operator) > before)
     if value is not None:  # what the worker has written since is taken back by the manifest
         options = FORCED if options else options
-    eventually(lambda: cluster.condition("a")["reason"] == "HeartbeatExpired")
+    eventually(lambda: operator.instances()["default/a"]["reason"] == "HeartbeatExpired")
     applied_again(cluster, operator, manifest, options)
     assert operator.phase("a") == "Unhealthy"
     applied_again(cluster, operator, manifest, options)
     assert operator.phase("a") == "Unhealthy"
     assert operator.selects("m") is None
+    cluster.patch("a", {"spec": {"heartbeat": {"timeoutSeconds": 600}}})
     cluster.beat("a")
     eventually(lambda: operator.selects("m") == "a")
 
@@ -151,18 +159,24 @@ def test_no_value_of_the_annotation_is_fatal_and_each_is_counted(
 
     cases = {f"case-{number}": value for number, value in enumerate(VALUES)}
     for name in cases:
-        cluster.create(name, timeout=2, beat="first")
+        cluster.create(name, timeout=600, beat="first")
     eventually(lambda: in_phase("Healthy") == set(cases))
+    heard = accepted(operator)
     for name in cases:
         cluster.beat(name, "second")
-    eventually(lambda: in_phase("Degraded") == set(cases))
+    eventually(lambda: accepted(operator) == heard + len(cases))
+    for name in cases:
+        cluster.patch(name, {"spec": {"heartbeat": {"timeoutSeconds": 1}}})
+    eventually(lambda: in_phase("Unhealthy") | in_phase("Degraded") == set(cases))
     before, lost = counts(), operator.metric("events_lost_total")
+    patient = {"heartbeat": {"timeoutSeconds": 600}}
     for name, value in cases.items():
-        cluster.patch(name, {"metadata": {"annotations": {HEARTBEAT: value}}})
+        annotation = {"annotations": {HEARTBEAT: value}}
+        cluster.patch(name, {"metadata": annotation, "spec": patient})
     expected = {kind: before[kind] + list(VALUES.values()).count(kind) for kind in before}
     eventually(lambda: counts() == expected)
-    accepted = {name for name, value in cases.items() if VALUES[value] == "accepted"}
-    assert in_phase("Healthy") == accepted
+    alive = {name for name, value in cases.items() if VALUES[value] == "accepted"}
+    assert in_phase("Healthy") == alive
     for name in cases:
         cluster.beat(name, "third")
     eventually(lambda: in_phase("Healthy") == set(cases))

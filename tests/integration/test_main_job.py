@@ -24,12 +24,10 @@ def test_silence_makes_unhealthy_and_a_new_heartbeat_heals(
     cluster: Cluster, operator: OperatorProcess
 ) -> None:
     cluster.create("a", timeout=2)
-    cluster.beat("a")
-    eventually(lambda: operator.selects("m") == "a")
+    eventually(lambda: cluster.beat("a") and operator.selects("m") == "a")
     eventually(lambda: operator.selects("m") is None)
     eventually(lambda: cluster.condition("a")["reason"] == "HeartbeatExpired")
-    cluster.beat("a")
-    eventually(lambda: cluster.phase("a") == "Healthy")
+    eventually(lambda: cluster.beat("a") and cluster.phase("a") == "Healthy")
 
 
 def test_creation_change_and_deletion_reach_the_endpoint_and_the_status(

@@ -22,7 +22,8 @@ from support.waiting import eventually, stays
 
 HOST = "127.0.0.1"
 LOOPBACK = "--allowed-network=127.0.0.0/8"
-QUICK = {"periodSeconds": 1, "timeoutSeconds": 1, "failureThreshold": 2}
+QUICK = {"periodSeconds": 1, "timeoutSeconds": 3, "failureThreshold": 2}
+"""The engine is in this process: two pauses of it in a row are to be no failure."""
 
 
 HANGING_UP = (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError)
@@ -132,7 +133,7 @@ def test_an_instance_follows_what_it_answers(
     cluster.create("a", **engine.spec(failureThreshold=10, timeoutSeconds=60))
     eventually(lambda: says(cluster) == ("Starting", "AwaitingFirstProbe"))
     assert operator.selects() is None
-    cluster.patch("a", {"spec": {"probe": {"failureThreshold": 2, "timeoutSeconds": 1}}})
+    cluster.patch("a", {"spec": {"probe": {"failureThreshold": 2, "timeoutSeconds": 3}}})
 
     engine.statuses["/health"] = 200
     eventually(lambda: says(cluster) == ("Healthy", "ProbeSucceeded"))
@@ -148,7 +149,7 @@ def test_an_instance_follows_what_it_answers(
     eventually(lambda: says(cluster) == ("Healthy", "ProbeSucceeded"))
     engine.statuses["/health"] = 0
     comes_to_fail(cluster)
-    assert "/health: no answer within 1 s" in describe(cluster)
+    assert "/health: no answer within 3 s" in describe(cluster)
     assert operator.metric("probes_total", result="success") >= 2
     assert operator.metric("probes_total", result="failure") >= 4
     assert operator.metric("probes_total", result="forbidden") == 0
@@ -316,7 +317,7 @@ def test_no_more_are_asked_at_a_time_than_the_bound_and_those_that_hang_hold_up_
     assert operator.phase("a") == "Healthy"
 
     background.call(engine.go.set)
-    eventually(lambda: all(operator.phase(name) == "Healthy" for name in names), within=5)
+    eventually(lambda: len(operator.instances(healthy=True)) == 1 + len(names), within=5)
 
 
 # -- what is written wrong -----------------------------------------------------------------------

@@ -86,16 +86,16 @@ def test_a_registration_writes_a_resource_that_is_healthy_at_once(
         "HeartbeatReceived",
     ]  # fmt: skip
     a_tick_passes(cluster)
-    assert [(e.verb, e.resource, e.code) for e in cluster.writes_on(name, mark)] == [
-        ("patch", "modelinstances", 201),
-        ("patch", "modelinstances/status", 200),
-    ]
+    resource, *statuses = [(e.verb, e.resource, e.code) for e in cluster.writes_on(name, mark)]
+    assert resource == ("patch", "modelinstances", 201)
+    assert set(statuses) == {("patch", "modelinstances/status", 200)}
+    assert len(statuses) <= 2, "one, or two if the watch was quicker than the answer to the other"
 
 
 def test_beats_name_the_incarnation_and_are_never_written(
     cluster: Cluster, operator: OperatorProcess
 ) -> None:
-    answer = operator.register(heartbeat={"timeoutSeconds": 2})
+    answer = operator.register()
     name, incarnation = answer["name"], answer["incarnation"]
     eventually(lambda: cluster.phase(name) == "Healthy")
     before, mark = cluster.get(name), cluster.audit_mark()
@@ -110,7 +110,10 @@ def test_beats_name_the_incarnation_and_are_never_written(
     assert not cluster.writes_on(name, mark)
     assert cluster.get(name) == before
 
+    edit(cluster, name, "merge", '{"spec": {"heartbeat": {"timeoutSeconds": 1}}}')
     eventually(lambda: cluster.condition(name)["reason"] == "HeartbeatExpired")
+    edit(cluster, name, "merge", '{"spec": {"heartbeat": {"timeoutSeconds": 600}}}')
+    eventually(lambda: cluster.get(name)["status"]["observedGeneration"] == 3)
     assert operator.selects("m") is None
     operator.beat(incarnation)
     assert operator.selects("m") == name
@@ -234,10 +237,12 @@ def test_a_weight_that_an_admin_has_set_outlives_every_registration(
     assert (changed["weight"], changed["aliases"]) == (0.07, ["b"])
     assert operator.register(200, aliases=["b"])["weight"] == 0.07
     assert cluster.get(name)["spec"]["weight"] == 7
-    before, mark = cluster.get(name), cluster.audit_mark()
+    generation = cluster.get(name)["metadata"]["generation"]
+    eventually(lambda: cluster.get(name)["status"]["observedGeneration"] == generation)
+    mark = cluster.audit_mark()
     operator.register(200, aliases=["b"])
     assert not cluster.writes_on(name, mark)
-    assert cluster.get(name)["metadata"]["generation"] == before["metadata"]["generation"]
+    assert cluster.get(name)["metadata"]["generation"] == generation
 
 
 def test_an_admin_who_disables_a_worker_has_the_last_word(
@@ -307,7 +312,8 @@ def test_a_resource_that_was_applied_by_hand_is_used_as_it_is(
     assert operator.selects("m") == "hand"
     eventually(lambda: cluster.phase("hand") == "Healthy")
     after = cluster.get("hand")["metadata"]
-    assert {e.resource for e in cluster.writes_on("hand", mark)} == {"modelinstances/status"}
+    written = eventually(lambda: cluster.writes_on("hand", mark))
+    assert {e.resource for e in written} == {"modelinstances/status"}
     for field in ("labels", "annotations", "generation"):
         assert after.get(field) == before.get(field)
 
@@ -405,4 +411,5 @@ def test_a_name_that_is_used_again_has_another_incarnation(
     mark = cluster.audit_mark()
     assert operator.register(200)["incarnation"] != incarnation
     eventually(lambda: cluster.phase(name) == "Healthy")
-    assert {e.resource for e in cluster.writes_on(name, mark)} == {"modelinstances/status"}
+    written = eventually(lambda: cluster.writes_on(name, mark))
+    assert {e.resource for e in written} == {"modelinstances/status"}

@@ -24,7 +24,11 @@ from support.waiting import eventually, stays
 FOLLOWS_SECONDS = 2
 INTERVAL_SECONDS = 1
 HOLD_SECONDS = 2
+LONG_HOLD_SECONDS = 8
+"""For those who look whether something is held yet: they may be slow."""
 LOADERS = 4
+LONG_SECONDS = 8.0
+"""How long a completion takes that has to go on still when its engine is out."""
 
 
 class Home:
@@ -219,17 +223,18 @@ def test_a_drain_under_load_fails_no_request(site: Site, router: RouterProcess) 
         try:
             loaders = [pool.submit(load) for _ in range(LOADERS)]
             eventually(lambda: seen[200, "a"] > 10 and seen[200, "b"] > 10)
-            a.delay = 3.0  # what runs there now goes on long after the drain
+            a.delay = LONG_SECONDS  # what runs there now goes on long after the drain
             eventually(lambda: a.in_flight > 0)
             site.drain(a)
             eventually(has(router, b), within=FOLLOWS_SECONDS)
             finished, running = seen[200, "a"], a.in_flight
             began, others = a.requests[CHAT], seen[200, "b"]
             assert running > 0, "the test is about requests that still run"
-            eventually(lambda: a.in_flight == 0, within=3)
+            eventually(lambda: a.in_flight == 0, within=LONG_SECONDS)
             eventually(lambda: seen[200, "a"] >= finished + running)
             eventually(lambda: seen[200, "b"] > others + 20)
-            assert a.requests[CHAT] == began, "no new ones since it is out"
+            on_their_way = LOADERS - running  # when it went out: no loader has two at a time
+            assert a.requests[CHAT] <= began + on_their_way, "no new ones since it is out"
         finally:
             enough.set()
         for loader in loaders:
@@ -277,7 +282,7 @@ def test_a_feed_that_was_restarted_removes_what_went_meanwhile(
     a, b, foreign = site.engine("a"), site.engine("b"), site.engine("foreign")
     site.register(a)
     site.register(b)
-    flags = (f"--state={tmp_path / 'state.json'}",)
+    flags = (f"--state={tmp_path / 'state.json'}", f"--hold={LONG_HOLD_SECONDS}")
     first = site.feed(router, flags=flags)
     eventually(has(router, a, b), within=FOLLOWS_SECONDS + 3)
     first.kill()
@@ -287,9 +292,9 @@ def test_a_feed_that_was_restarted_removes_what_went_meanwhile(
     site.home.start()
     site.register(b)
     second = site.feed(router, flags=flags)
-    eventually(lambda: second.says("may not know of it yet"), within=3)
+    eventually(lambda: second.says("may not know of it yet"), within=FOLLOWS_SECONDS + 3)
     assert has(router, a, b, foreign)(), "a registry that has just been started may not know all"
-    eventually(has(router, b, foreign), within=HOLD_SECONDS + 2 * INTERVAL_SECONDS)
+    eventually(has(router, b, foreign), within=LONG_HOLD_SECONDS + 2 * INTERVAL_SECONDS)
     assert second.says(re.escape(f"removed {a.url}: the registry lists no such instance"))
 
 
@@ -299,7 +304,7 @@ def test_a_registry_that_is_away_or_has_forgotten_empties_no_router(
     a, b = site.engine("a"), site.engine("b")
     site.register(a)
     site.register(b)
-    feed = site.feed(router)
+    feed = site.feed(router, flags=(f"--hold={LONG_HOLD_SECONDS}",))
     eventually(has(router, a, b), within=FOLLOWS_SECONDS + 3)
     site.home.registry.kill()
     eventually(lambda: feed.says("the registry is lost"), within=2)
@@ -309,8 +314,8 @@ def test_a_registry_that_is_away_or_has_forgotten_empties_no_router(
     site.home.start()
     eventually(lambda: feed.says("the registry at .* is back"), within=2)
     site.register(a)
-    stays(has(router, a, b), HOLD_SECONDS / 4)
-    eventually(has(router, a), within=HOLD_SECONDS + 2 * INTERVAL_SECONDS)
+    stays(has(router, a, b), LONG_HOLD_SECONDS / 4)
+    eventually(has(router, a), within=LONG_HOLD_SECONDS + 2 * INTERVAL_SECONDS)
     assert answers(router) == {"a"}
 
 
@@ -320,6 +325,7 @@ def test_a_router_that_hangs_holds_up_no_other(site: Site, both: dict[Kind, Rout
     feed = site.feed(stuck, well)
     site.register(a)
     eventually(has(stuck, a), within=FOLLOWS_SECONDS + 3)
+    eventually(has(well, a), within=FOLLOWS_SECONDS)
     stuck.signal(signal.SIGSTOP)
     try:
         site.drain(a)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,15 @@ def kubeconfig(cluster: Cluster) -> Path:
         *(manifest for scope in SCOPES for manifest in role(scope, WATCHED + PODS)),
     ]
     cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(manifests))
+    for namespace in (HOME, *SCOPES):  # the API server learns of rights a moment after they are set
+        eventually(partial(may_list_pods, cluster, namespace))
     return cluster.plane.add_user(USER)
+
+
+def may_list_pods(cluster: Cluster, namespace: str) -> bool:
+    """Whether the API server knows of the user's rights in a namespace."""
+    asked = ("auth", "can-i", "list", "pods", f"--namespace={namespace}", f"--as={USER}")
+    return cluster.kubectl(*asked, check=False).startswith("yes")
 
 
 @pytest.mark.parametrize("by", ["flags", "variable"])
@@ -79,8 +88,8 @@ def test_only_the_named_namespaces_are_mirrored_and_no_other_right_is_needed(
     for namespace in ("default", HOME):
         for name in ("early", "late"):
             assert cluster.phase(name, namespace) is None
-    assert operator.stop() == 0
     requests = [entry for entry in cluster.audit(mark, USER) if entry.resource]
+    assert operator.stop() == 0
     assert {entry.code for entry in requests} <= {200, 201, 409}
     assert {entry.namespace for entry in requests} == {*SCOPES, HOME}
     assert {e.namespace for e in requests if "patch" in e.verb} == {*SCOPES, HOME}

@@ -11,7 +11,8 @@ from support.cluster import HOME, Cluster
 from support.operator_process import OperatorProcess, Start
 from support.waiting import eventually
 
-TIMEOUT = 2
+TIMEOUT = 5
+"""Long enough to see, on a slow machine, what is so for that long only."""
 NAMES = ["a", "b", "c", "d"]
 
 
@@ -46,7 +47,7 @@ def test_all_silent_at_once_stay_selectable_and_resource_event_and_metrics_say_s
     operator = start_operator(cluster)
     mark = cluster.audit_mark()
     create(cluster, *NAMES)
-    eventually(lambda: all_are(cluster, "CorrelatedSilence"))
+    eventually(lambda: all_are(cluster, "CorrelatedSilence"), within=TIMEOUT)
     assert set(cluster.phases().values()) == {"Degraded"}
     for kind in ("Ready", "Degraded"):
         assert cluster.condition("a", kind)["status"] == "True"
@@ -58,15 +59,16 @@ def test_all_silent_at_once_stay_selectable_and_resource_event_and_metrics_say_s
     assert operator.metric("instances", model="m", phase="Degraded") == 4
     eventually(lambda: "CorrelatedSilence" in cluster.kubectl("describe", "mi", "a"))
     eventually(lambda: "CorrelatedSilence" in cluster.kubectl("describe", "ireg", "-n", HOME))
-    assert "CorrelatedSilence: Instances of model m fell silent at once" in operator.log()
+    said = "CorrelatedSilence: Instances of model m fell silent at once"
+    eventually(lambda: said in operator.log())
 
     for name in NAMES:
         cluster.beat(name)
     eventually(lambda: all_are(cluster, "HeartbeatReceived"))
     assert operator.metric("frozen_instances") == 0
-    eventually(lambda: "CorrelatedSilenceEnded" in cluster.kubectl("describe", "ireg", "-n", HOME))
     statuses = [entry for entry in cluster.writes(mark) if entry.name == "a"]
     assert len(statuses) <= 4, "one for each of Healthy, Degraded and Healthy, and a spare one"
+    eventually(lambda: "CorrelatedSilenceEnded" in cluster.kubectl("describe", "ireg", "-n", HOME))
 
 
 def test_the_silence_of_one_is_not_hidden_by_the_health_of_others(
@@ -76,17 +78,17 @@ def test_the_silence_of_one_is_not_hidden_by_the_health_of_others(
     create(cluster, "a")
     for name in NAMES[1:]:
         cluster.create(name, beat="0")
-    eventually(lambda: reasons(cluster).get("a") == "HeartbeatExpired")
+    eventually(lambda: reasons(cluster).get("a") == "HeartbeatExpired", within=TIMEOUT)
     assert cluster.phase("b") == "Healthy"
 
 
 def test_it_ends_when_its_time_is_up(cluster: Cluster, start_operator: Start) -> None:
     start_operator(cluster)
     eventually(cluster.registry)
-    limit(cluster, maxSeconds=3)
+    limit(cluster, maxSeconds=8)
     create(cluster, *NAMES)
-    eventually(lambda: all_are(cluster, "CorrelatedSilence"))
-    eventually(lambda: all_are(cluster, "HeartbeatExpired"), within=4)
+    eventually(lambda: all_are(cluster, "CorrelatedSilence"), within=TIMEOUT)
+    eventually(lambda: all_are(cluster, "HeartbeatExpired"), within=8)
 
 
 @pytest.mark.parametrize(
@@ -101,30 +103,31 @@ def test_the_numbers_are_those_of_the_instance_registry(
     eventually(cluster.registry)
     limit(cluster, **settings)
     create(cluster, *NAMES)
-    eventually(lambda: all_are(cluster, "HeartbeatExpired"))
+    eventually(lambda: all_are(cluster, "HeartbeatExpired"), within=TIMEOUT)
 
 
 def test_silence_alone_is_frozen(cluster: Cluster, start_operator: Start) -> None:
     operator = start_operator(cluster)
-    create(cluster, *NAMES, "e", "f")
-    eventually(lambda: all_are(cluster, "CorrelatedSilence", *NAMES, "e", "f"))
+    frozen = ("e", "f", "g")  # as many as make an outage, which lasts then
+    create(cluster, *NAMES, *frozen)
+    eventually(lambda: all_are(cluster, "CorrelatedSilence", *NAMES, *frozen), within=TIMEOUT)
     operator.drain("a")
     operator.deregister("b")
     cluster.delete("c")
     cluster.patch("d", {"spec": {"rotation": "Disabled"}})
     left = {
         "a": "DrainRequested", "b": "Deregistered", "d": "Disabled",
-        "e": "CorrelatedSilence", "f": "CorrelatedSilence",
+        **dict.fromkeys(frozen, "CorrelatedSilence"),
     }  # fmt: skip
     eventually(lambda: reasons(cluster) == left)
-    eventually(lambda: operator.metric("frozen_instances") == 2)
-    assert operator.selects() in {"e", "f"}
+    eventually(lambda: operator.metric("frozen_instances") == len(frozen))
+    assert operator.selects() in frozen
 
 
 def test_a_restart_leaves_it_as_it_is(cluster: Cluster, start_operator: Start) -> None:
     first = start_operator(cluster)
     create(cluster, *NAMES)
-    eventually(lambda: all_are(cluster, "CorrelatedSilence"))
+    eventually(lambda: all_are(cluster, "CorrelatedSilence"), within=TIMEOUT)
     first.kill()
     mark, before = cluster.audit_mark(), cluster.instances()
     second = start_operator(cluster)
@@ -138,9 +141,14 @@ def test_a_restart_leaves_it_as_it_is(cluster: Cluster, start_operator: Start) -
 
 def silences(cluster: Cluster, operator: OperatorProcess, times: int) -> None:
     """Let an instance be heard and fall silent so often."""
+
+    def heard() -> float:
+        return operator.metric("heartbeats_total", channel="annotation", result="accepted")
+
     for _ in range(times):
+        before = heard()
         cluster.beat("a")
-        eventually(lambda: operator.instances()["default/a"]["heartbeatAgeSeconds"] < 1)
+        eventually(lambda: heard() > before)  # noqa: B023
         eventually(lambda: operator.instances()["default/a"]["heartbeatAgeSeconds"] > 1.2)
         eventually(lambda: not operator.instances()["default/a"]["healthy"])
 
@@ -148,19 +156,27 @@ def silences(cluster: Cluster, operator: OperatorProcess, times: int) -> None:
 def test_who_comes_and_goes_has_to_be_well_for_a_while_and_is_written_no_more(
     cluster: Cluster, start_operator: Start
 ) -> None:
-    first = start_operator(cluster)
-    cluster.create("a", timeout=1)
+    first = start_operator(cluster, "--heartbeat-timeout=1")
+    cluster.create("a")
     silences(cluster, first, 3)
     eventually(lambda: reasons(cluster) == {"a": "Flapping"})
     mark = cluster.audit_mark()
     silences(cluster, first, 2)
     assert reasons(cluster) == {"a": "Flapping"}
     first.kill()
-    second = start_operator(cluster)
     since = time.monotonic()
-    while second.phase("a") == "Unhealthy" and time.monotonic() < since + 150:
+    second = start_operator(cluster)  # one that is patient: it is not silent on a slow machine
+
+    def written() -> list[int]:
+        return [entry.code for entry in cluster.writes_on("a", mark)]
+
+    while True:
+        codes = written()  # before it is asked whether it has returned, which is written after that
+        if second.phase("a") != "Unhealthy":
+            break
+        assert codes == []
+        assert time.monotonic() < since + 150
         cluster.beat("a")
-        assert cluster.writes_on("a", mark) == []
-    assert time.monotonic() - since > 20, "thirty, less what the start took"
+    assert time.monotonic() - since >= 30
     eventually(lambda: reasons(cluster) == {"a": "HeartbeatReceived"})
-    assert len(cluster.writes_on("a", mark)) == 1
+    eventually(lambda: [code for code in written() if code != 409] == [200])

@@ -95,7 +95,8 @@ def test_messages_hold_no_ages_and_the_status_stands_still(
     cluster.create("a", timeout=2, beat="0")
     cluster.create("healthy", beat="0")
     cluster.create("starting")
-    eventually(lambda: cluster.phase("a") == "Unhealthy")
+    phases = {"a": "Unhealthy", "healthy": "Healthy", "starting": "Starting"}
+    eventually(lambda: cluster.phases() == phases)
 
     def look() -> dict[str, dict[str, Any]]:
         return {item["name"]: item for item in operator.instances().values()}

@@ -41,7 +41,7 @@ def test_the_registry_object_the_namespace_and_the_crds_go_by_themselves(
         eventually(lambda: operator.instances().keys() == {"default/a"})
 
     cluster.kubectl("delete", "-k", str(ROOT / "crds"), "--timeout=30s")
-    assert cluster.request("GET", f"{API}/modelinstances").status_code == 404
+    eventually(lambda: cluster.request("GET", f"{API}/modelinstances").status_code == 404)
     if up:
         eventually(lambda: operator.readyz()["view"]["stale"])
         assert operator.get("/livez").status_code == 200

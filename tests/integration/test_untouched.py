@@ -12,6 +12,8 @@ from support.operator_process import OperatorProcess, Start
 from support.waiting import eventually, stays
 
 MANAGER = "modelinstance-operator"
+TIMEOUT = 6
+"""Long enough to see, on a slow machine, that it is Healthy meanwhile."""
 
 
 def written_by_operator(metadata: dict[str, Any]) -> list[tuple[str, str, set[str]]]:
@@ -28,13 +30,13 @@ def test_of_a_users_object_nothing_but_the_status_is_ever_written(
 ) -> None:
     mark = cluster.audit_mark()
     operator = start_operator(cluster, "--remove-after=1")
-    manifest = cluster.manifest("a", timeout=2)
+    manifest = cluster.manifest("a", timeout=TIMEOUT)
     manifest["metadata"]["labels"] = {"tier": "gold"}
     manifest["metadata"]["annotations"] = {"example.com/note": "mine"}
     cluster.apply(manifest)
     cluster.beat("a")
     eventually(lambda: cluster.phase("a") == "Healthy")
-    eventually(lambda: cluster.phase("a") == "Unhealthy")
+    eventually(lambda: cluster.phase("a") == "Unhealthy", within=TIMEOUT)
     said = {"host": "a.example", "weight": 3, "labels": {"tier": "silver"}, "aliases": ["b"]}
     assert operator.register(200, **said)["name"] == "a"
     eventually(lambda: cluster.phase("a") == "Healthy")

@@ -14,14 +14,16 @@ OTHER_POD = {"name": "llama-0", "uid": "6f1c7a52-6a3e-4f0f-9d61-b1e0a1a0c002"}
 def test_the_resource_of_a_worker_in_a_pod_goes_with_the_pod(
     cluster: Cluster, operator: OperatorProcess
 ) -> None:
+    mark = cluster.audit_mark()
     name = operator.register(pod=POD)["name"]
     assert cluster.get(name)["metadata"]["ownerReferences"] == [
         {"apiVersion": "v1", "kind": "Pod", **POD}
     ]
-    mark = cluster.audit_mark()
     operator.register(200, pod=POD)
     eventually(lambda: cluster.phase(name) == "Healthy")
-    assert [entry.resource for entry in cluster.writes_on(name, mark)] == ["modelinstances/status"]
+    written = [entry.resource for entry in cluster.writes_on(name, mark)]
+    assert written.count("modelinstances") == 1
+    assert set(written) <= {"modelinstances", "modelinstances/status"}
 
 
 def test_an_address_that_another_pod_takes_is_not_called_under_the_old_name(
@@ -49,4 +51,4 @@ def test_describe_tells_what_the_worker_says(cluster: Cluster, operator: Operato
     operator.beat(incarnation)
     assert operator.selects() == name
     eventually(lambda: cluster.phase(name) == "Healthy")
-    assert len(cluster.writes_on(name, mark)) == 1
+    eventually(lambda: len(cluster.writes_on(name, mark)) == 1)

@@ -18,6 +18,11 @@ HISTORY_IS_GONE = {
 """What a watch begins with that asks for what was compacted: no event tells of that any more."""
 
 
+def watches(line: Line) -> int:
+    """How often the watch of instances was asked for."""
+    return sum(instance_watches(r.method, r.path, r.query) for r in line._seen.requests)
+
+
 @replay(without="resync-removal")
 def test_an_instance_that_was_deleted_while_the_watch_was_cut_is_gone_within_one_resync(
     cluster: Cluster, start_operator: Start, proof: Proof, background: BackgroundLoop
@@ -27,12 +32,15 @@ def test_an_instance_that_was_deleted_while_the_watch_was_cut_is_gone_within_one
         cluster.create(name, beat="1")
     operator = start_operator(cluster, f"--resync-interval={RESYNC_SECONDS}", server=line.url)
     eventually(lambda: len(operator.instances(healthy=True)) == 2)
+    eventually(lambda: watches(line) > 0)
     line.respond(instance_watches, 200, HISTORY_IS_GONE)
     held = line.hold(everything)
     line.fall()
+    before = watches(line)
     line.rise()
     cluster.delete("a")
     eventually(held.reached.is_set)
+    eventually(lambda: watches(line) > before)  # later on it would go on, and tell
     assert operator.phase("a") == "Healthy", "nobody has told"
     line.clear()
     with proof:

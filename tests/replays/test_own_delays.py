@@ -16,7 +16,7 @@ from support.replay import Proof, replay
 from support.waiting import eventually, stays
 from support.workers import Workers
 
-TIMEOUT_SECONDS = 4
+TIMEOUT_SECONDS = 5
 AWAY_SECONDS = 1.5 * TIMEOUT_SECONDS
 
 Pause = Callable[[OperatorProcess, Path], None]

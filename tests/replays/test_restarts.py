@@ -8,7 +8,7 @@ from support.replay import Proof, replay
 from support.waiting import eventually, stays
 from support.workers import Workers
 
-TIMEOUT_SECONDS = 3
+TIMEOUT_SECONDS = 5
 
 
 @replay(without="memory-of-the-dead")

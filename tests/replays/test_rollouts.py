@@ -78,7 +78,7 @@ def test_between_the_old_and_the_new_pods_nobody_is_given_out_and_the_answer_say
             assert f"default/new-{number} is Starting (PodStarting)" in said
         for number in range(2):
             kubelet.finish(f"old-{number}")
-        eventually(lambda: len(operator.instances()) == 2, within=1)
+        eventually(lambda: len(operator.instances()) == 2, within=2)
         assert "default/new-0 is Starting (PodStarting)" in nobody(operator)
         kubelet.report("new-0", ip="10.1.1.1", ready=True)
         eventually(lambda: operator.selects() == "new-0", within=1)

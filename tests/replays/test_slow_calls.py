@@ -16,11 +16,11 @@ from support.replay import Proof, replay
 from support.waiting import eventually
 from support.workers import Workers
 
-TIMEOUT_SECONDS = 2
+TIMEOUT_SECONDS = 4
 RESYNC = "--resync-interval=2"
 HOST = "127.0.0.1"
-LATENCY_SECONDS = 0.2
-"""The stated bound of a select, of which a test allows five times."""
+MOST_SECONDS = 2.5
+"""How long a select may take on a machine that pauses; what hangs here does for longer."""
 
 
 def check_selects(operator: OperatorProcess, seconds: float, *names: str) -> None:
@@ -29,9 +29,15 @@ def check_selects(operator: OperatorProcess, seconds: float, *names: str) -> Non
     while (began := time.monotonic()) < until:
         chosen = operator.selects()
         took = time.monotonic() - began
-        assert took < 5 * LATENCY_SECONDS, f"a select took {took:.1f} s"
+        assert took < MOST_SECONDS, f"a select took {took:.1f} s"
         assert chosen in names
         time.sleep(0.02)
+
+
+def why(operator: OperatorProcess, name: str) -> str:
+    """The reason for the phase of an instance."""
+    reason: str = operator.instances()[f"default/{name}"]["reason"]
+    return reason
 
 
 def side_calls(method: str, path: str, query: Mapping[str, str]) -> bool:
@@ -75,7 +81,7 @@ def silent_port() -> Iterator[int]:
 def test_what_is_probed_never_answers(
     cluster: Cluster, start_operator: Start, proof: Proof, silent_port: int
 ) -> None:
-    probe = {"path": "/health", "periodSeconds": 1, "timeoutSeconds": 1, "failureThreshold": 2}
+    probe = {"path": "/health", "periodSeconds": 1, "timeoutSeconds": 4, "failureThreshold": 2}
     operator = start_operator(cluster, RESYNC, "--allowed-network=127.0.0.0/8")
     for name in ("beats", "falls-silent"):
         cluster.create(name, timeout=TIMEOUT_SECONDS)
@@ -89,7 +95,7 @@ def test_what_is_probed_never_answers(
                 )  # fmt: skip
             with proof:
                 check_selects(operator, 2 * TIMEOUT_SECONDS, "beats", "falls-silent")
-                assert operator.instances()["default/mute-0"]["reason"] == "ProbeFailed"
+                eventually(lambda: why(operator, "mute-0") == "ProbeFailed")
         if proof.left_out is not None:
             operator.kill()  # it would be as late to stop
             return

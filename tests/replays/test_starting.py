@@ -36,7 +36,7 @@ def test_an_engine_that_loads_its_model_is_not_given_out_before_its_probe_passes
     operator = start_operator(cluster, LOOPBACK)
     cluster.create(
         "a", host=engine.host, port=engine.port, heartbeat={"required": False},
-        probe={"path": HEALTH, "periodSeconds": 1, "timeoutSeconds": 1},
+        probe={"path": HEALTH, "periodSeconds": 1, "timeoutSeconds": 1, "failureThreshold": 10},
     )  # fmt: skip
     eventually(operator.instances)
     with proof:

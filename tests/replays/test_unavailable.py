@@ -17,6 +17,7 @@ def test_a_model_whose_instances_are_all_down_is_answered_with_their_reasons_and
     cluster.create("silent", modelName="vicuna-13b", beat="1", timeout=1)
     cluster.create("leaves", modelName="vicuna-13b", beat="1")
     cluster.create("disabled", modelName="vicuna-13b", rotation="Disabled")
+    eventually(lambda: len(operator.instances()) == 4)
     eventually(lambda: operator.phase("leaves") == "Healthy")
     operator.deregister("leaves")
     eventually(lambda: operator.phase("silent") == "Unhealthy")

@@ -162,8 +162,9 @@ class SGLang(RouterProcess):
         assert self.http.post("/workers", json={"url": url}).status_code == 202
 
     def remove(self, url: str) -> None:
-        (found,) = [worker for worker in self._listed() if worker["url"] == url]
-        assert self.http.delete(f"/workers/{found['id']}").status_code == 202
+        found = [worker for worker in self._listed() if worker["url"] == url]
+        assert len(found) == 1, f"{url} is gone already"
+        assert self.http.delete(f"/workers/{found[0]['id']}").status_code == 202
 
 
 class VLLM(RouterProcess):

@@ -21,6 +21,12 @@ SURE = THRESHOLD * (PERIOD + TIMEOUT)
 """After how many seconds a failure is told for certain."""
 
 
+def sure_of(trouble: str) -> set[str]:
+    """What may be told of a failure: another may come right before it, as of a slow machine."""
+    ways = (f"{THRESHOLD} times in a row", f"the last of {THRESHOLD} failures in a row")
+    return {f"The worker says: {trouble}, {way}" for way in ways}
+
+
 class AgentProcess:
     """``modelinstance agent`` beside an engine, with short times unless the flags say otherwise."""
 

@@ -5,9 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+
+class Mark(int):
+    """A size of the log, and when it was that.
+
+    A request is logged once it has been carried out: what one that came before has changed may be
+    seen when its line is still to come.
+    """
+
+    at: datetime
+
+    @classmethod
+    def of(cls, log: Path) -> Self:
+        """The log as it is now."""
+        made = cls(log.stat().st_size)
+        made.at = datetime.now(UTC)
+        return made
 
 
 @dataclass(frozen=True)
@@ -30,7 +47,7 @@ class AuditEntry:
 
 
 def read(log: Path, since: int = 0) -> Iterator[AuditEntry]:
-    """The requests since a mark, which is a size of the log; watches from their start."""
+    """The requests that came since a mark, or are logged since a size; watches from their start."""
     with log.open("rb") as file:
         file.seek(since)
         *lines, _unfinished = file.read().split(b"\n")
@@ -40,12 +57,15 @@ def read(log: Path, since: int = 0) -> Iterator[AuditEntry]:
         if entry["auditID"] in seen:
             continue
         seen.add(entry["auditID"])
+        at = datetime.fromisoformat(entry["requestReceivedTimestamp"])
+        if isinstance(since, Mark) and at < since.at:
+            continue
         about = entry.get("objectRef", {})
         resource = about.get("resource", "")
         if "subresource" in about:
             resource += "/" + about["subresource"]
         yield AuditEntry(
-            at=datetime.fromisoformat(entry["requestReceivedTimestamp"]),
+            at=at,
             user=entry["user"].get("username", ""),
             agent=entry.get("userAgent", ""),
             verb=entry["verb"],

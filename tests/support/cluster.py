@@ -14,7 +14,7 @@ import yaml
 from controlplane.binaries import Binaries
 from controlplane.plane import ControlPlane
 from support import audit
-from support.audit import AuditEntry
+from support.audit import AuditEntry, Mark
 from support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -226,9 +226,9 @@ class Cluster:
 
     # -- the audit log ---------------------------------------------------------------------------
 
-    def audit_mark(self) -> int:
-        """A place in the audit log, to read on from."""
-        return self.plane.audit_log.stat().st_size
+    def audit_mark(self) -> Mark:
+        """A place in the audit log, to read on from: what came before it is not told after it."""
+        return Mark.of(self.plane.audit_log)
 
     def audit(self, since: int, user: str = OPERATOR) -> list[AuditEntry]:
         """The requests of a user since a mark, watches included."""

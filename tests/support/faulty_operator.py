@@ -103,12 +103,16 @@ def _let_kopf_die(trigger: Path) -> None:
 
 
 def _take_one(trigger: Path) -> bool:
+    """Whether it is to die; a file that is removed meanwhile does not come back by that."""
     try:
-        deaths = int(trigger.read_text(encoding="utf-8") or 0)
+        with trigger.open("r+", encoding="utf-8") as file:
+            deaths = int(file.read() or 0)
+            if deaths:
+                file.seek(0)
+                file.truncate()
+                file.write(str(deaths - 1))
     except FileNotFoundError:
         return False
-    if deaths:
-        trigger.write_text(str(deaths - 1), encoding="utf-8")
     return deaths > 0
 
 
@@ -141,6 +145,7 @@ def _count_when_asked(told: Path) -> None:
         while True:
             time.sleep(POLL_SECONDS)
             if told.exists() and not told.stat().st_size:
+                gc.collect()  # what is only not collected yet is not kept
                 megabytes = memory_mb()
                 kinds = Counter(type(found) for found in gc.get_objects())
                 ours = {

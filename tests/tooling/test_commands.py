@@ -16,6 +16,7 @@ from controlplane.binaries import binaries_dir
 from controlplane.module import MODULE as CONTROL_PLANE
 from gobuild import Module
 from gobuild.module import host_platform
+from support.waiting import eventually
 from tooling.fake_go import FakeGo
 
 
@@ -83,9 +84,11 @@ def test_up_runs_until_interrupted(
         name, _, kubeconfig = process.stdout.readline().strip().partition("=")
         assert name == "export KUBECONFIG"
         get = [str(binaries.kubectl), "get", "namespaces", "-o", "name"]
-        got = subprocess.run(
-            get, env={**environ, "KUBECONFIG": kubeconfig}, capture_output=True, check=True
-        )
-        assert b"namespace/default" in got.stdout
+        user = {**environ, "KUBECONFIG": kubeconfig}
+
+        def names() -> bytes:
+            return subprocess.run(get, env=user, capture_output=True, check=True).stdout
+
+        eventually(lambda: b"namespace/default" in names())
         process.send_signal(how)
     assert process.returncode == 0

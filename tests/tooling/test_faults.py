@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from controlplane import Binaries, ControlPlane
+from support.waiting import eventually
 from tooling.processes import Exit
 
 OWNER = """
@@ -63,6 +64,8 @@ def test_a_killed_etcd_comes_back_with_its_data(
     assert ended.wait(0)
     frail.start_etcd()
     assert frail.etcd_url == url
+    get = ("get", "namespace", "kept")  # it may be a moment before the API server connects again
+    eventually(lambda: frail.kubectl(*get, check=False).returncode == 0)
     assert "namespace/kept" in namespaces(frail)
 
 

@@ -13,6 +13,7 @@ from aiohttp import web
 from controlplane import ControlPlane
 from controlplane.access import Access
 from support.proxy import HOST, HoldingProxy, Request
+from support.waiting import eventually
 
 
 class Upstream:
@@ -200,6 +201,8 @@ async def test_the_second_page_of_a_real_list_can_be_held(plane: ControlPlane) -
     may = ("--verb=list", "--resource=namespaces")
     plane.kubectl("create", "clusterrole", "pages", *may)
     plane.kubectl("create", "clusterrolebinding", "p", "--clusterrole=pages", "--user=operator")
+    asked = ("auth", "can-i", "list", "namespaces", "--as=operator")
+    eventually(lambda: plane.kubectl(*asked, check=False).returncode == 0)
     async with HoldingProxy.before(plane) as proxy:
         hold = proxy.hold(lambda _method, _path, query: "continue" in query)
         kubeconfig = f"--kubeconfig={plane.token_kubeconfig(server=proxy.url)}"

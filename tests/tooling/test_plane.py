@@ -2,26 +2,30 @@
 
 import json
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from controlplane import Binaries, ControlPlane, KubectlError, StartError
+from support.waiting import eventually
 
 LISTEN = "0A"
 LOOPBACK = "0100007F"
 
 
 def events(plane: ControlPlane) -> list[Any]:
-    return [json.loads(line) for line in plane.audit_log.read_text("utf-8").splitlines()]
+    *lines, _unfinished = plane.audit_log.read_bytes().split(b"\n")
+    return [json.loads(line) for line in lines]
 
 
 def listening(pid: int) -> set[str]:
     """The addresses that a process listens on, in the kernel's notation."""
-    fds = Path(f"/proc/{pid}/fd").iterdir()
-    sockets = {str(fd.readlink()) for fd in fds if fd.is_symlink()}
-    found = set()
+    sockets, found = set(), set()
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # it is closed already
+            sockets.add(str(fd.readlink()))
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/{pid}/net/{table}").read_text("ascii").splitlines()[1:]:
             _, local, _, state, *_, inode = line.split()[:10]
@@ -57,6 +61,8 @@ def test_a_bound_user_may_what_its_role_allows(plane: ControlPlane) -> None:
     plane.add_user("reader")
     plane.kubectl("create", "clusterrole", "ns-reader", "--verb=list", "--resource=namespaces")
     plane.kubectl("create", "clusterrolebinding", "r", "--clusterrole=ns-reader", "--user=reader")
+    may = ("auth", "can-i", "list", "namespaces")
+    eventually(lambda: plane.kubectl(*may, user="reader", check=False).returncode == 0)
     assert plane.kubectl("get", "namespaces", user="reader").returncode == 0
     refused = plane.kubectl("create", "namespace", "never", user="reader", check=False)
     assert "Forbidden" in refused.stderr

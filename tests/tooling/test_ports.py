@@ -9,9 +9,8 @@ from controlplane import ports
 
 
 def test_a_free_port_can_be_listened_on() -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", ports.free_port()))
-        listener.listen()
+    with socket.create_server(("127.0.0.1", ports.free_port())) as listener:
+        assert listener.getsockname()[1]
 
 
 def test_it_is_none_of_those_given_to_outgoing_connections() -> None:
@@ -21,9 +20,7 @@ def test_it_is_none_of_those_given_to_outgoing_connections() -> None:
 
 
 def test_a_port_in_use_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", ports.free_port()))
-        listener.listen()
+    with socket.create_server(("127.0.0.1", ports.free_port())) as listener:
         taken = listener.getsockname()[1]
         monkeypatch.setattr(ports, "_FIRST", taken)
         monkeypatch.setattr(ports, "_ephemeral_start", lambda: taken + 1)

@@ -26,9 +26,9 @@ async def engine(fake: FakeEngine) -> AsyncIterator[Engine]:
         yield asking
 
 
-def beside(fake: FakeEngine, **settings: Path) -> Engine:
+def beside(fake: FakeEngine, seconds: float = 30.0, **settings: Path) -> Engine:
     target = Target(fake.host, fake.port)
-    return Engine(target, timeout=0.4, completion_timeout=0.4, **settings)
+    return Engine(target, timeout=seconds, completion_timeout=seconds, **settings)
 
 
 async def trouble(asked: Awaitable[object]) -> EngineTroubleError:
@@ -76,7 +76,8 @@ async def test_what_comes_instead(route: str, fake: FakeEngine, engine: Engine) 
         fake.fail(route, status, "")
         assert str(await trouble(ask(engine))) == f"{what}: HTTP {status}"
     fake.hang(route)
-    late = await trouble(ask(engine))
+    async with beside(fake, 0.4) as hasty:
+        late = await trouble(ask(hasty))
     assert (str(late), late.timed_out) == (f"{what}: no answer within 0.4 s", True)
     fake.fail(route, 200, "x" * (MAX_BODY_BYTES + 1))
     long = await trouble(ask(engine))

@@ -147,7 +147,7 @@ async def test_it_remembers_before_it_asks(tmp_path: Path) -> None:
 async def test_what_the_state_file_holds_is_removed_after_the_hold(tmp_path: Path) -> None:
     state, router = State(tmp_path / "state.json"), ListRouter("http://old:1", "http://foreign:1")
     state.own(router.name, ["http://old:1"])
-    async with kept(router, A, state=state, hold=0.2):
+    async with kept(router, A, state=state, hold=2):
         await router.until(lambda: A.address in router.urls)
         assert "http://old:1" in router.urls
         await router.until(lambda: "http://old:1" not in router.urls)
@@ -262,13 +262,13 @@ async def test_an_address_with_a_path_is_told_once(caplog: pytest.LogCaptureFixt
 
 async def test_the_last_ones_are_kept_and_that_is_told(caplog: pytest.LogCaptureFixture) -> None:
     router = ListRouter()
-    async with kept(router, A, hold=0.3) as tell:
+    async with kept(router, A, hold=2) as tell:
         await router.until(lambda: router.urls == {A.address})
         tell(replace(A, healthy=False, phase="Unhealthy", reason="HeartbeatExpired"))
         await router.passes()
         assert router.urls == {A.address}
         await router.until(lambda: not router.urls)
-    assert lines(caplog, "n/a stays in use for up to 0.3 s more") == 1
+    assert lines(caplog, "n/a stays in use for up to 2 s more") == 1
     assert lines(caplog, f"removed {A.address}: n/a is Unhealthy: HeartbeatExpired") == 1
 
 

@@ -833,7 +833,7 @@ async def test_a_heartbeat_that_does_not_arrive_in_whole_is_refused(
 async def test_a_connection_on_which_nothing_is_asked_any_more_is_closed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(patience, "READ_SECONDS", 1)
     async with connected(world, timeout_keep_alive=0) as connection:
         await connection.send(on_the_wire(selecting("model=idle")))
         assert (await connection.answer()).status == 200

@@ -45,9 +45,14 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[uvicorn.Server]:
-    """A server that waits for a request no longer than a third of a second."""
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server waits for a request no longer than a third of a second."""
     monkeypatch.setattr(patience, "READ_SECONDS", 0.3)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[uvicorn.Server]:
+    """A server that waits for a request."""
     config = uvicorn.Config(
         app, http=ImpatientProtocol, log_config=None, access_log=False, lifespan="off", ws="none"
     )
@@ -92,8 +97,10 @@ async def exchange(server: uvicorn.Server, *parts: bytes) -> bytes:
     ],
 )
 async def test_a_request_is_understood_or_refused(
-    server: uvicorn.Server, request_bytes: bytes, answer: bytes
+    server: uvicorn.Server, request_bytes: bytes, answer: bytes, request: pytest.FixtureRequest
 ) -> None:
+    if answer.endswith(b" 408"):
+        request.getfixturevalue("impatient")
     assert (await exchange(server, request_bytes)).startswith(answer)
 
 
@@ -104,22 +111,28 @@ async def test_a_body_of_the_largest_size_is_taken(server: uvicorn.Server) -> No
     assert answer.endswith(str(MAX_BODY_BYTES).encode())
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_refusals_are_problems(server: uvicorn.Server) -> None:
     answer = await exchange(server, HEAD)
     assert b"content-type: application/problem+json" in answer
     assert b'"status":408' in answer
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_trickling_senders_are_sent_away_and_others_are_served_meanwhile(
     server: uvicorn.Server,
 ) -> None:
     trickle = [bytes([byte]) for byte in HEAD]
     tricklers = [asyncio.create_task(exchange(server, *trickle)) for _ in range(50)]
-    assert (await exchange(server, HEAD + b"\r\n")).startswith(b"HTTP/1.1 200 OK")
+    for tries_left in (2, 1, 0):  # a slow machine may be too late itself
+        if (answer := await exchange(server, HEAD + b"\r\n")).startswith(b"HTTP/1.1 200 OK"):
+            break
+        assert tries_left, answer
     await asyncio.gather(*tricklers)
     await until(lambda: not server.server_state.connections)
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_requests_on_one_connection_each_have_their_own_time(server: uvicorn.Server) -> None:
     one = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
     address = server.servers[0].sockets[0].getsockname()

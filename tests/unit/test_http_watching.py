@@ -527,7 +527,7 @@ async def test_a_stream_ends_when_its_time_is_over(watchers: Watchers, records: 
 async def test_a_stream_in_which_much_happens_ends_when_its_time_is_over(
     watchers: Watchers, records: Records
 ) -> None:
-    stream = Stream(watchers, seconds=0.05)
+    stream = Stream(watchers, seconds=0.5)
     number = 0
     async with asyncio.timeout(PATIENCE):
         async for _ in stream.chunks:

@@ -51,9 +51,9 @@ def _up(directory: Path | None) -> int:
             scratch = tempfile.TemporaryDirectory(prefix="controlplane-")
             directory = Path(stack.enter_context(scratch))
         plane = stack.enter_context(ControlPlane(binaries, directory))
-        print(f"export KUBECONFIG={plane.kubeconfig()}", flush=True)
-        print(f"controlplane: {plane.url}, logs in {plane.directory}", file=sys.stderr)
         try:
+            print(f"export KUBECONFIG={plane.kubeconfig()}", flush=True)
+            print(f"controlplane: {plane.url}, logs in {plane.directory}", file=sys.stderr)
             code = plane.wait()
         except KeyboardInterrupt:
             return 0

@@ -126,10 +126,13 @@ class Stage:
         return 0 if self.operator is None else stop(self.operator)
 
     def start_agent(self, port: int) -> tuple[list[str], subprocess.Popen[bytes]]:
-        """Start ``modelinstance agent`` beside an engine; returns its arguments as well."""
+        """Start ``modelinstance agent`` beside an engine; returns its arguments as well.
+
+        A second signal cuts its drain short.
+        """
         arguments = [
             "agent", f"--registry={self.url}", "--host=127.0.0.1", f"--port={port}",
-            "--period=1", "--completion-interval=1", "--drain-seconds=2",
+            "--period=1", "--completion-interval=1", "--drain-seconds=20",
         ]  # fmt: skip
         with (self.directory / "agent.log").open("wb") as output:
             agent = subprocess.Popen(
@@ -194,7 +197,7 @@ def stop(process: subprocess.Popen[bytes]) -> int:
         return process.wait()
 
 
-def wait_for(what: str, condition: Callable[[], T], seconds: float = 30) -> T:
+def wait_for(what: str, condition: Callable[[], T], seconds: float = 60) -> T:
     """Wait until a condition holds and return what it gave; raises `DemoError` if it does not."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):

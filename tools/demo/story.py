@@ -12,7 +12,7 @@ from typing import Any
 from demo.engine import ADAPTER, MODEL, Engine
 from demo.stage import HEARTBEAT, HOME, DemoError, Stage, Worker, stop, wait_for
 
-TIMEOUT_SECONDS = 5
+TIMEOUT_SECONDS = 10
 INSTANCES = {
     "vicuna-0": ("vicuna", "10.0.0.5"),
     "vicuna-1": ("vicuna", "10.0.0.6"),
@@ -168,7 +168,7 @@ class Story:
         arguments, agent = self._stage.start_agent(engine.port)
         print(f"    $ {shlex.join(['modelinstance', *arguments])}")
         wait_for("the engine to be registered", lambda: self._status(MODEL) == HTTPStatus.OK)
-        name = self._stage.selected(MODEL, times=1).pop()
+        (name,) = wait_for("its name", lambda: self._stage.selected(MODEL, times=1))
         self._wait_phase(name, "Healthy")
         self._curl("/api/v1/select", model=ADAPTER)
         self._check("routers find it by its model and by its LoRA adapter, with its load",
@@ -266,7 +266,10 @@ class Story:
         return self._stage.ask("/api/v1/select", model=model)[0]
 
     def _age(self) -> float:
-        age: float = self._stage.ask("/readyz")[1]["view"]["ageSeconds"]
+        status, answer = self._stage.ask("/readyz")
+        if not status:
+            raise DemoError(answer["detail"])
+        age: float = answer["view"]["ageSeconds"]
         return age
 
 

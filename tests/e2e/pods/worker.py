@@ -12,6 +12,7 @@ REGISTRY, NAMESPACE, NAME, ADDRESS, MODEL = (
     os.environ[key] for key in ("REGISTRY", "POD_NAMESPACE", "POD_NAME", "POD_IP", "MODEL")
 )
 TOKEN = os.environ.get("TOKEN", "")
+TIMEOUT_SECONDS = int(os.environ["TIMEOUT_SECONDS"])
 PORT = 8000
 
 
@@ -45,7 +46,7 @@ def live() -> None:
         "model": MODEL,
         "host": ADDRESS,
         "port": PORT,
-        "heartbeat": {"timeoutSeconds": 5},
+        "heartbeat": {"timeoutSeconds": TIMEOUT_SECONDS},
     }
     incarnation = None
     while True:
