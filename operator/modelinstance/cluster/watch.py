@@ -11,7 +11,7 @@ import asyncio
 import dataclasses
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from typing import Any, Protocol
 
 import kopf
@@ -61,7 +61,17 @@ class EventDesk(Protocol):
 
 
 class NullDiffBase(kopf.DiffBaseStorage):
-    """Keeps no last-handled state: it would be an annotation on users' objects."""
+    """Keeps no last-handled state: it would be an annotation on users' objects.
+
+    So there is nothing to compare with, and no copy of each object is made for that at each event.
+    """
+
+    def build(
+        self, *, body: kopf.Body, extra_fields: Iterable[object] | None = None
+    ) -> kopf.BodyEssence:
+        """Nothing."""
+        del body, extra_fields
+        return {}
 
     def fetch(self, *, body: kopf.Body) -> None:
         """There is none."""
