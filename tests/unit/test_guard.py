@@ -245,6 +245,64 @@ def test_what_wanes_lets_go_nobody_whom_another_outage_holds(
     assert frozen(*many) == [True] * 4, "all of their model are silent"
 
 
+def come(records: Records, number: int) -> list[Record]:
+    """So many new instances of the model, heard just now."""
+    made = [put(records, f"new-{index}", host=f"new{index}") for index in range(number)]
+    for record in made:
+        records.beat(record)
+    return made
+
+
+@pytest.mark.parametrize(("new", "is_outage"), [(2, True), (3, False)])
+def test_workers_that_are_replaced_one_by_one_are_no_outage(
+    new: int, is_outage: bool, guarded: Records, clock: FakeClock
+) -> None:
+    old = crowd(guarded, 3)
+    live(guarded, clock, 1)
+    keep(guarded, clock, TIMEOUT, *come(guarded, new))
+    assert frozen(*old) == [is_outage] * 3
+
+
+def test_who_came_before_the_silence_is_no_replacement(guarded: Records, clock: FakeClock) -> None:
+    old = crowd(guarded, 3)
+    live(guarded, clock, 1)
+    new = come(guarded, 3)
+    keep(guarded, clock, 2, *old)
+    keep(guarded, clock, TIMEOUT, *new)
+    assert frozen(*old) == [True] * 3
+
+
+def test_as_many_replacements_let_an_outage_wane(guarded: Records, clock: FakeClock) -> None:
+    old = crowd(guarded, 3)
+    live(guarded, clock, TIMEOUT)
+    assert frozen(*old) == [True] * 3
+    new = come(guarded, 3)
+    keep(guarded, clock, TIMEOUT - 1, *new)
+    assert frozen(*old) == [True] * 3
+    keep(guarded, clock, 1, *new)
+    assert [record.verdict.reason for record in old] == [Reason.HEARTBEAT_EXPIRED] * 3
+
+
+def test_who_returns_is_no_replacement(guarded: Records, clock: FakeClock) -> None:
+    many = crowd(guarded, 6)
+    live(guarded, clock, TIMEOUT)
+    back = many[:3]
+    keep(guarded, clock, 2 * TIMEOUT, *back)
+    assert frozen(*many[3:]) == [True] * 3
+
+
+def test_who_was_well_at_a_restart_is_no_replacement(guarded: Records, clock: FakeClock) -> None:
+    silent = resume(guarded, 3, Life.SILENT)
+    live(guarded, clock, 0.1)
+    heard = resume(guarded, 3, Life.HEARD)
+    guarded.guard.settle()
+    keep(guarded, clock, 2 * TIMEOUT, *heard)
+    assert frozen(*silent) == [True] * 3
+    new = come(guarded, 3)
+    keep(guarded, clock, TIMEOUT + 1, *heard, *new)
+    assert frozen(*silent) == [False] * 3
+
+
 def test_who_comes_anew_lets_an_outage_wane(guarded: Records, clock: FakeClock) -> None:
     many = crowd(guarded, 6)
     keep(guarded, clock, TIMEOUT, *many[3:])

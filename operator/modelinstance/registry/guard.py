@@ -107,7 +107,7 @@ class SilenceGuard:
         self._enter(record, now)
         group = self._group(model)
         if group.began is None:
-            group.began = now
+            group.began = group.cut = now
         self._resumed.add(model)
         self._next = min(self._next, group.ends(self.settings))
         self._hold(group, record)
@@ -115,13 +115,18 @@ class SilenceGuard:
         self.frozen += 1
 
     def settle(self) -> None:
-        """All that an earlier process knew of was resumed: see which outages go on."""
+        """All that an earlier process knew of was resumed: see which outages go on.
+
+        Nobody has come anew so far.
+        """
+        for group in self._groups.values():
+            group.newcomers.clear()
         if not self._resumed:
             return
         resumed, self._resumed = self._resumed, set()
         everyone = self._groups.get(EVERYONE)
         if everyone is not None and everyone.began is None and everyone.is_out(self.settings):
-            everyone.began = self._now()
+            everyone.began = everyone.cut = self._now()
             self._next = min(self._next, everyone.ends(self.settings))
             for record in tuple(everyone.silent):
                 if record.frozen:
@@ -162,20 +167,24 @@ class SilenceGuard:
         before, record.heard_in = record.heard_in, record.spec.model_name if heard else None
         if before == record.heard_in:
             return
+        comes = before is None and record not in self._falls
         for model, step in ((before, -1), (record.heard_in, 1)):
             if model is not None:
                 for name in (model, EVERYONE):
                     self._group(name).heard += step
+                    if comes:
+                        self._group(name).welcome(self._now())
                     self._look_whether_over(name)
                     self._tidy(name)
 
     def _enter(self, record: Record, now: float) -> None:
-        fall = _Fall(record.spec.model_name, now + self._timeout_of(record))
+        timeout = self._timeout_of(record)
+        fall = _Fall(record.spec.model_name, now + timeout)
         self._falls[record] = fall
         self._sequence += 1
         heapq.heappush(self._by_time, (fall.until, self._sequence, record))
         for name in fall.groups:
-            self._group(name).silent[record] = None
+            self._group(name).silent[record] = now - timeout
 
     def _forget(self, now: float) -> None:
         """Who fell silent more than its timeout ago, and was not frozen, is another matter."""
@@ -197,6 +206,8 @@ class SilenceGuard:
     def _freeze(self, name: Group, group: Members, now: float) -> list[Record]:
         """Freeze all of a group that fell silent; returns those that were not frozen before."""
         group.wanes = None
+        if group.began is None:
+            group.cut = next(iter(group.silent.values()))
         changed = [record for record in group.silent if not record.frozen]
         for record in tuple(group.silent):
             self._hold(group, record)
@@ -210,8 +221,7 @@ class SilenceGuard:
         return changed
 
     def _hold(self, group: Members, record: Record) -> None:
-        del group.silent[record]
-        group.frozen[record] = None
+        group.frozen[record] = group.silent.pop(record)
         group.least = min(group.least, self._timeout_of(record))
 
     def _is_held(self, record: Record, now: float) -> bool:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass
 
 from modelinstance.registry.reasons import RegistryReason
 from modelinstance.registry.record import Record
+
+MAX_NEWCOMERS = 10_000
+"""Of how many newcomers of a group it is known when they came, the latest."""
 
 EVERYONE = None
 """The group of all instances, beside that of each model."""
@@ -54,16 +58,20 @@ class Outage:
 class Members:
     """One group: ``heard`` is how many are; ``silent`` and ``frozen`` are who fell silent lately.
 
-    ``began`` is when its outage began, ``None`` while there is none. ``wanes`` is since when so few
-    are silent that it is none any more. ``least`` is no more than the least timeout of the frozen.
+    They are kept with the time at which they were last heard. ``began`` is when its outage began,
+    ``None`` while there is none, and ``cut`` when the first of those that fell was last heard.
+    ``wanes`` is since when so few are silent that it is none any more. ``least`` is no more than
+    the least timeout of the frozen.
     """
 
-    __slots__ = ("began", "frozen", "heard", "least", "silent", "wanes")
+    __slots__ = ("began", "cut", "frozen", "heard", "least", "newcomers", "silent", "wanes")
 
     def __init__(self) -> None:
         self.heard = 0
-        self.silent: dict[Record, None] = {}
-        self.frozen: dict[Record, None] = {}
+        self.newcomers: list[float] = []
+        self.silent: dict[Record, float] = {}
+        self.frozen: dict[Record, float] = {}
+        self.cut = math.inf
         self.began: float | None = None
         self.wanes: float | None = None
         self.least = math.inf
@@ -72,13 +80,29 @@ class Members:
         return bool(self.heard or self.silent or self.frozen)
 
     def is_out(self, settings: GuardSettings | None) -> bool:
-        """Whether so many fell silent that it counts as one outage."""
+        """Whether so many fell silent that it counts as one outage.
+
+        It is none when as many have come anew since: these are replacements, and have found the
+        way to us.
+        """
         fallen = len(self.silent) + len(self.frozen)
         return (
             settings is not None
             and fallen >= settings.least
             and fallen >= settings.share * (fallen + self.heard)
+            and fallen > self._replacements()
         )
+
+    def welcome(self, now: float) -> None:
+        """One is heard that was not known to be there, or was silent for long."""
+        self.newcomers.append(now)
+        if len(self.newcomers) > 2 * MAX_NEWCOMERS:
+            del self.newcomers[:MAX_NEWCOMERS]
+
+    def _replacements(self) -> int:
+        """How many of those that are heard came after the first that fell was last heard."""
+        cut = next(iter(self.silent.values()), math.inf) if self.began is None else self.cut
+        return min(self.heard, len(self.newcomers) - bisect_right(self.newcomers, cut))
 
     def ends(self, settings: GuardSettings | None) -> float:
         """When its outage ends at the latest."""
