@@ -251,9 +251,13 @@ def test_another_model_is_another_life(server: OperatorProcess, scene: Scene) ->
     engine = scene.engine()
     scene.agent(engine, server)
     eventually(lambda: healthy(server, engine))
+    engine.hang(COMPLETIONS)
     engine.models = ("n",)
+    eventually(lambda: of(server, engine, "m")["reason"] == "Deregistered", SURE)
+    asks(engine, HEALTH, 3)
+    assert not server.instances(model="n"), "it has completed nothing by that name"
+    engine.heal()
     eventually(lambda: healthy(server, engine, "n"), SURE)
-    eventually(lambda: of(server, engine, "m")["reason"] == "Deregistered")
     assert (server.selects("m"), server.selects("n") is not None) == (None, True)
 
 

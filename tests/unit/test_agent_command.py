@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -190,6 +193,46 @@ def test_what_is_a_registry(url: str, settings_of: Any) -> None:
 def test_what_is_missing_or_too_much(flags: list[str], sentence: str, settings_of: Any) -> None:
     with pytest.raises(click.UsageError, match=sentence):
         settings_of(*flags)
+
+
+MISTAKES: list[tuple[list[str], str]] = [
+    ([REGISTRY, "--host=h", "--port=0"], "Invalid value for '--port'"),
+    ([REGISTRY, "--host=h", "--prot=1"], "No such option '--prot'"),
+    ([REGISTRY], "--host is missing: write the address"),
+    ([REGISTRY, "--host=h", "--heartbeat-timeout=3"], "--heartbeat-timeout=3 is less than three"),
+]
+
+
+def started(flags: list[str], **env: str) -> subprocess.Popen[str]:
+    """The command as a process of its own, with nothing of this pod in its environment."""
+    clean = {name: value for name, value in os.environ.items() if "MODELINSTANCE_" not in name}
+    command = [sys.executable, "-m", "modelinstance", "agent", *flags]
+    return subprocess.Popen(command, env=clean | env, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize(("flags", "sentence"), MISTAKES, ids=[said for _, said in MISTAKES])
+def test_wrong_settings_end_it_but_not_in_a_pod(flags: list[str], sentence: str) -> None:
+    """A container that ends again and again makes its pod unready, engine and all."""
+    with started(flags) as outside:
+        _, said = outside.communicate(timeout=60)
+    assert (outside.returncode, said.count("\n")) == (2, 1)
+    assert said.startswith(f"modelinstance: {sentence}")
+    with started([*flags, "--log-format=json"], MODELINSTANCE_POD_UID="uid-0") as inside:
+        try:
+            assert inside.stderr is not None
+            line = inside.stderr.readline()
+            if "No such option" not in sentence:  # then no option has been read yet
+                entry = json.loads(line)
+                line = f"{entry['level']}: {entry['message']}\n"
+            assert " ERROR " in f" {line.replace(':', ' ')}"
+            assert line.endswith(said.removeprefix("modelinstance: "))
+            with pytest.raises(subprocess.TimeoutExpired):
+                inside.wait(0.5)
+            inside.send_signal(signal.SIGTERM)
+            assert inside.wait(60) == 0
+            assert not inside.stderr.read(), "the one line is all"
+        finally:
+            inside.kill()
 
 
 def test_every_option_tells_its_variable() -> None:

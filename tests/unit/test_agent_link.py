@@ -191,6 +191,56 @@ async def test_other_aliases_register_again_and_another_model_is_another_life(
     await tell(link, registry, Word(Served("n")), "deregister 1", "register n")
 
 
+async def test_another_model_that_is_not_proven_ends_the_old_one_and_begins_nothing(
+    link: Link, registry: ScriptedRegistry
+) -> None:
+    await tell(link, registry, WELL, "register m")
+    unproven = Word(Served("n"), failure="it has completed nothing yet")
+    await tell(link, registry, unproven, "deregister 1")
+    await until(lambda: not link.registered)
+    link.tell(unproven)
+    await tell(link, registry, Word(Served("n")), "register n")
+
+
+async def test_the_goodbye_of_the_old_model_is_said_until_it_is_heard(
+    link: Link, registry: ScriptedRegistry, now: Now
+) -> None:
+    await tell(link, registry, WELL, "register m")
+    registry.error = refused(503, retry_after=50)
+    unproven = Word(Served("n"), failure="it has completed nothing yet")
+    await tell(link, registry, unproven, "deregister 1")
+    await until(lambda: link.failing)
+    registry.error = None
+    now.ahead += 50
+    await tell(link, registry, unproven, "deregister 1")
+    await until(lambda: not link.registered and not link.failing)
+
+
+async def test_a_goodbye_that_is_not_allowed_holds_up_no_new_model(
+    link: Link, registry: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def forbidden(known: Registered) -> None:
+        raise refused(403)
+
+    monkeypatch.setattr(registry, "deregister", forbidden)
+    await tell(link, registry, WELL, "register m")
+    await tell(link, registry, Word(Served("n")), "register n")
+
+
+async def test_an_error_of_its_own_ends_no_link(
+    link: Link, registry: ScriptedRegistry, now: Now, caplog: pytest.LogCaptureFixture
+) -> None:
+    await tell(link, registry, WELL, "register m")
+    with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.ERROR):
+        patch.setattr(registry, "beat", None)
+        link.tell(WELL)
+        await until(lambda: link.failing)
+    assert caplog.records[-1].exc_info, "with its traceback"
+    now.ahead += LONGEST_PAUSE
+    await tell(link, registry, WELL, "beat 1")
+    await until(lambda: not link.failing)
+
+
 async def test_it_never_gives_up_and_says_so_once(
     link: Link, registry: ScriptedRegistry, now: Now, caplog: pytest.LogCaptureFixture
 ) -> None:

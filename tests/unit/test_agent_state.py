@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from modelinstance.agent.models import Served
@@ -17,7 +18,9 @@ SERVED = Served("m", ("n",))
 LOAD = Load(1, 2, 0.5)
 HEALTH = "GET /health: HTTP 500"
 COMPLETION = "POST /v1/completions: no answer within 10 s"
-FAILED = Completion(COMPLETION, timed_out=True)
+DONE = Completion("m")
+FAILED = Completion("m", COMPLETION, timed_out=True)
+BUSY = Completion("m", COMPLETION, True, 1, 2)
 
 
 def state_of(
@@ -35,7 +38,7 @@ def proven(**settings: int) -> EngineState:
     """The state of an engine that has answered all that it was asked, at time 0."""
     state = state_of(**settings)
     state.answered(SERVED, LOAD)
-    state.completed(Completion(), 0)
+    state.completed(DONE, 0)
     return state
 
 
@@ -51,7 +54,7 @@ def test_it_says_nothing_before_a_completion_has_succeeded() -> None:
         assert state.wants_completion(0)
         state.completed(FAILED, 0)
         assert state.word() is None
-    state.completed(Completion(), 0)
+    state.completed(DONE, 0)
     assert state.word() == Word(SERVED, LOAD)
 
 
@@ -95,7 +98,7 @@ def test_an_engine_that_has_failed_shows_by_a_completion_that_it_is_back() -> No
     for _ in range(3):
         state.completed(FAILED, 0)
     assert state.word() == Word(SERVED, failure=f"{COMPLETION}, 3 times in a row")
-    state.completed(Completion(), 0)
+    state.completed(DONE, 0)
     assert state.word() == Word(SERVED, LOAD)
 
 
@@ -108,7 +111,7 @@ def test_a_failed_completion_is_asked_for_again_each_period() -> None:
         assert state.wants_completion(100)
         word = state.word()
         assert (word is None) == (count < 3)
-    state.completed(Completion(), 100)
+    state.completed(DONE, 100)
     assert not state.wants_completion(100)
     assert state.word() == Word(SERVED, LOAD)
 
@@ -121,23 +124,75 @@ def test_a_saturated_engine_is_not_dead(
     before: float | None, after: float | None, *, busy: bool
 ) -> None:
     state = proven(failures=1)
-    state.completed(Completion(COMPLETION, True, before, after), 0)
+    state.completed(Completion("m", COMPLETION, True, before, after), 0)
     word = state.word()
     assert word is not None
     assert word.failure == ("" if busy else COMPLETION)
-    state.completed(Completion("POST /v1/completions: HTTP 500", False, before, after), 0)
+    state.completed(Completion("m", "POST /v1/completions: HTTP 500", False, before, after), 0)
     word = state.word()
     assert word is not None
     assert word.failure == "POST /v1/completions: HTTP 500", "an error is one, busy or not"
 
 
-def test_another_model_is_asked_for_a_completion_of_its_own() -> None:
+NOTHING_YET = "it serves 'n' now, and has completed nothing by that name yet"
+
+
+def test_other_aliases_need_no_completion() -> None:
     state = proven()
+    renamed = Served("m", ("x",))
+    state.answered(renamed, None)
+    assert state.word() == Word(renamed)
     assert not state.wants_completion(0)
-    state.answered(Served("m", ("x",)), None)
-    assert not state.wants_completion(0)
-    state.answered(Served("other"), None)
+
+
+def test_another_model_is_not_well_until_it_has_completed_by_its_own_name() -> None:
+    state = proven()
+    other = Served("n")
+    state.answered(other, LOAD)
+    unproven = Word(other, failure=NOTHING_YET)
+    assert state.word() == unproven
+    for completion in (DONE, FAILED, Completion("n", COMPLETION, True, 1, 2)):
+        assert state.wants_completion(0)
+        state.completed(completion, 0)
+        state.answered(other, LOAD)
+        assert state.word() == unproven
+    assert state.wants_completion(0), "busy or not"
+    state.failed(HEALTH)
+    assert state.word() == unproven, "not even silence: the old one has to go"
+    state.answered(other, LOAD)
     assert state.wants_completion(0)
+    state.completed(Completion("n"), 0)
+    assert state.word() == Word(other, LOAD)
+    assert not state.wants_completion(0)
+
+
+def test_what_the_old_model_failed_at_is_not_held_against_another() -> None:
+    state = proven()
+    for _ in range(3):
+        state.completed(FAILED, 0)
+    state.answered(Served("n"), None)
+    assert state.word() == Word(Served("n"), failure=NOTHING_YET)
+    for _ in range(3):
+        state.completed(Completion("n", COMPLETION), 0)
+    assert state.word() == Word(Served("n"), failure=f"{COMPLETION}, 3 times in a row")
+
+
+def test_a_model_that_comes_back_has_to_complete_again() -> None:
+    state = proven()
+    state.answered(Served("n"), LOAD)
+    state.answered(SERVED, LOAD)
+    word = state.word()
+    assert word is not None
+    assert word.failure.startswith("it serves 'm' now")
+    state.completed(DONE, 0)
+    assert state.word() == Word(SERVED, LOAD)
+
+
+def test_without_completions_another_model_is_taken_at_its_word() -> None:
+    state = state_of(interval=0)
+    state.answered(SERVED, LOAD)
+    state.answered(Served("n"), LOAD)
+    assert state.word() == Word(Served("n"), LOAD)
 
 
 def test_a_message_changes_only_when_another_trouble_has_come_as_often() -> None:
@@ -167,23 +222,26 @@ def test_a_threshold_of_one_counts_nothing() -> None:
 
 
 ROUTES, COMPLETIONS = "routes", "completions"
-KINDS = {"well": ROUTES, "ill": ROUTES}
-EVENTS = st.lists(st.sampled_from(["well", "ill", "completes", "stalls", "is busy"]), max_size=60)
+NAMES = {"well": SERVED, "renamed": Served("n"), "adapted": Served("m", ("x",))}
+COMPLETIONS_OF = {
+    "completes": DONE,
+    "stalls": FAILED,
+    "is busy": BUSY,
+    "completes as n": replace(DONE, model="n"),
+    "stalls as n": replace(FAILED, model="n"),
+    "is busy as n": replace(BUSY, model="n"),
+}
+EVENTS = st.lists(st.sampled_from(["ill", *NAMES, *COMPLETIONS_OF]), max_size=60)
 
 
 def take(state: EngineState, event: str) -> None:
     """Let something happen."""
-    match event:
-        case "well":
-            state.answered(SERVED, LOAD)
-        case "ill":
-            state.failed(HEALTH)
-        case "completes":
-            state.completed(Completion(), 0)
-        case "stalls":
-            state.completed(FAILED, 0)
-        case "is busy":
-            state.completed(Completion(COMPLETION, True, 1, 2), 0)
+    if event == "ill":
+        state.failed(HEALTH)
+    elif event in NAMES:
+        state.answered(NAMES[event], LOAD)
+    else:
+        state.completed(COMPLETIONS_OF[event], 0)
 
 
 class Rules:
@@ -194,24 +252,44 @@ class Rules:
         self.bad = {ROUTES: 0, COMPLETIONS: 0}
         self.good = {ROUTES: 0, COMPLETIONS: 0}
         self.failed: set[str] = set()
-        self.named = self.proof = False
+        self.served: Served | None = None
+        self.proof = self.another = self.doubted = False
 
-    def take(self, event: str) -> None:
-        kind = KINDS.get(event, COMPLETIONS)
-        if event in {"ill", "stalls"}:
-            self.good[kind], self.bad[kind] = 0, self.bad[kind] + 1
-            if self.bad[kind] >= self.failures:
-                self.failed.add(kind)
+    def take(self, event: str) -> bool:
+        """Whether it is a completion that succeeded by the name of the model that is served."""
+        if event in NAMES:
+            self._serve(NAMES[event])
+            self._count(ROUTES, well=True)
+        elif event == "ill":
+            self._count(ROUTES, well=False)
+            self.doubted |= ROUTES in self.failed
         else:
+            completion = COMPLETIONS_OF[event]
+            if self.served is None or completion.model != self.served.model:
+                return False
+            self._count(COMPLETIONS, well=completion != replace(FAILED, model=completion.model))
+            enough = not completion.trouble or (completion.found_it_busy and not self.another)
+            if enough and ROUTES not in self.failed:
+                self.proof, self.another, self.doubted = True, False, False
+            return not completion.trouble
+        return False
+
+    def _serve(self, served: Served) -> None:
+        if self.served is not None and served.model != self.served.model:
+            self.another = True
+            self.bad[COMPLETIONS] = self.good[COMPLETIONS] = 0
+            self.failed.discard(COMPLETIONS)
+        self.served = served
+
+    def _count(self, kind: str, *, well: bool) -> None:
+        if well:
             self.bad[kind], self.good[kind] = 0, self.good[kind] + 1
             if self.good[kind] >= self.successes:
                 self.failed.discard(kind)
-        self.named |= event == "well"
-        self.proof |= event in {"completes", "is busy"} and ROUTES not in self.failed
-
-    @property
-    def silent(self) -> bool:
-        return not self.named or not self.proof
+        else:
+            self.good[kind], self.bad[kind] = 0, self.bad[kind] + 1
+            if self.bad[kind] >= self.failures:
+                self.failed.add(kind)
 
     @property
     def trouble(self) -> str:
@@ -221,21 +299,31 @@ class Rules:
 
 
 @given(EVENTS, st.integers(1, 4), st.integers(1, 3))
+@example(["well", "completes", "renamed", "ill", "is busy as n", "completes as n"], 3, 1)
+@example(["well", "completes", "renamed", "completes", "well", "completes as n"], 1, 1)
 def test_what_is_said_follows_from_what_came_in_a_row(
     events: list[str], failures: int, successes: int
 ) -> None:
     state, rules = state_of(failures=failures, successes=successes), Rules(failures, successes)
     for event in events:
         take(state, event)
-        rules.take(event)
+        completed = rules.take(event)
         word = state.word()
-        if rules.silent:
+        if rules.served is None or not rules.proof:
             assert word is None
-        elif rules.trouble:
+            continue
+        assert word is None or word.served == rules.served
+        if rules.trouble:
             assert word is not None
             assert word.failure.startswith(rules.trouble)
             assert word.load is None
+        elif rules.another:
+            assert word is not None, "the old model has to be told away, not left to silence"
+            assert word.failure, "another model is not well before it has completed"
+        elif rules.doubted:
+            assert word is not None
+            assert word.failure
         elif any(rules.bad.values()):
             assert word is None or word.failure, "in doubt nothing good is said"
-        elif event == "completes":
-            assert word == Word(SERVED, LOAD), "a completion settles it"
+        elif completed:
+            assert word == Word(rules.served, LOAD), "a completion settles it"

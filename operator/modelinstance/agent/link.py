@@ -31,7 +31,8 @@ class Link:
     """Tells one registry the newest word, at most once each.
 
     It registers when it is not known there and the engine is well, beats, and registers again when
-    the names have changed or the registry knows it no more. When something is refused or not
+    the names have changed or the registry knows it no more. Where the model is another it says
+    goodbye first, at once and whether the engine is well or not. When something is refused or not
     answered it waits for a random share of a time that doubles, so that those who wait for the
     same registry do not all come at once; it never gives up. ``period`` is in seconds, and so is
     ``silence``: how long nothing may be told while it is not sure that the engine fails.
@@ -108,7 +109,7 @@ class Link:
                     await self._wake.wait()
             self._wake.clear()
         if self._known is not None:
-            await self._goodbye(self._known)
+            await self._goodbye(self._known, once=True)
 
     @property
     def _has_something_to_tell(self) -> bool:
@@ -129,7 +130,10 @@ class Link:
                 await self._say(word)
         except RegistryUnavailableError as error:
             self._untold = self._untold or (word is not None and self._word is word)
-            self._fail(error)
+            self._fail(str(error), error.retry_after)
+        except Exception as error:
+            logger.exception("%s: an error of the agent itself; it is tried again", self._subject)
+            self._fail(f"an error of the agent itself: {type(error).__name__}")
         else:
             self._failures = 0
             self._notices.settle(self._subject, "it answers again")
@@ -147,7 +151,7 @@ class Link:
     async def _say(self, word: Word) -> None:
         wanted = self._describe(word.served)
         if self._known is not None and self._as is not None and self._as.model != wanted.model:
-            await self._goodbye(self._known)
+            await self._goodbye(self._known, once=False)
         if self._known is not None:
             try:
                 if await self._only_beats(word, wanted, self._known):
@@ -203,23 +207,28 @@ class Link:
                 heartbeat_timeout=known.heartbeat_timeout,
             )  # fmt: skip
 
-    async def _goodbye(self, known: Registered) -> None:
-        """Deregister; what could not be said is not said again, as silence says it as well."""
-        self._known = self._as = None
+    async def _goodbye(self, known: Registered, *, once: bool) -> None:
+        """Deregister; what might be granted later is raised, unless there is no later.
+
+        What is refused for good is left to silence, which says it as well.
+        """
         try:
             await self._client.deregister(known)
         except RegistryUnavailableError as error:
+            if error.passing and not once:
+                raise
             if not has_ended(error):
                 logger.warning("%s: no goodbye could be said: %s", self._subject, error)
         else:
             logger.info("%s: deregistered %s/%s", self._subject, known.namespace, known.name)
+        self._known = self._as = None
 
-    def _fail(self, error: RegistryUnavailableError) -> None:
+    def _fail(self, why: str, retry_after: float = 0.0) -> None:
         self._failures += 1
-        self._notices.tell(self._subject, str(error))
+        self._notices.tell(self._subject, why)
         longest = LONGEST_PAUSE
         if self._known is not None:
             longest = min(longest, self._known.heartbeat_timeout / BEATS_A_TIMEOUT)
         pause = min(max(longest, self._period), self._period * 2.0 ** min(self._failures - 1, 10))
-        least = min(error.retry_after, LONGEST_RETRY_AFTER)
+        least = min(retry_after, LONGEST_RETRY_AFTER)
         self._not_before = self._now() + max(self._random.uniform(0, pause), least)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from random import Random
 
 from modelinstance.agent.engine import METRICS, MODELS, Engine, EngineTroubleError
+from modelinstance.agent.lasting import lasting
 from modelinstance.agent.links import Links
 from modelinstance.agent.metrics import Reading, UnreadableMetricsError, read
 from modelinstance.agent.models import MAX_ALIASES, Served, UnreadableModelsError, served
@@ -31,12 +33,7 @@ class Agent:
         self._settings = settings
         self._random = random
         self._notices = Notices(logger)
-        self._state = EngineState(
-            failure_threshold=settings.failure_threshold,
-            success_threshold=settings.success_threshold,
-            completion_interval=settings.completion_interval,
-            random=self._random,
-        )
+        self._state = self._nothing_seen()
         self._links = Links(
             settings.registries,
             self._describe,
@@ -63,25 +60,28 @@ class Agent:
         ``hurry`` ends that at once.
         """
         async with self._engine:
-            following = asyncio.create_task(self._links.follow(), name="following the registries")
-            looking = asyncio.create_task(self._look(), name="looking at the engine")
+            following = self._keep_up("following the registries", self._links.follow)
+            looking = self._keep_up("looking at the engine", self._look)
             try:
-                await _until((stop,), following, looking)
+                await stop.wait()
                 await _cancel(following)
-                await self._drain(hurry, looking)
-                await _cancel(looking, self._completion)
+                await self._drain(hurry)
+                await _cancel(looking)
                 await self._leave(hurry)
             finally:
-                await _cancel(following, looking, self._completion)
+                await _cancel(following, looking)
                 await self._links.close()
 
-    async def _drain(self, hurry: asyncio.Event, looking: asyncio.Task[None]) -> None:
+    def _keep_up(self, name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        return asyncio.create_task(lasting(name, work, random=self._random), name=name)
+
+    async def _drain(self, hurry: asyncio.Event) -> None:
         """Have the routers turn away while the engine still answers; if it is gone, they know."""
         if self._links.registered:
             seconds = self._settings.drain_seconds
             logger.info("draining; the goodbye is in %g s", seconds)
             self._links.drain()
-            await _until((hurry, self._gone), looking, within=seconds)
+            await _until((hurry, self._gone), within=seconds)
 
     async def _leave(self, hurry: asyncio.Event) -> None:
         leaving = asyncio.create_task(self._links.leave(), name="saying goodbye")
@@ -105,16 +105,27 @@ class Agent:
             pod=settings.pod,
         )
 
-    async def _look(self) -> None:
-        """Ask each period, and tell what came of it."""
-        while True:
-            began = time.monotonic()
-            await self._ask()
-            self._tell()
-            until = began + jittered(self._settings.period, self._random)
-            await asyncio.sleep(max(until - time.monotonic(), 0))
+    def _nothing_seen(self) -> EngineState:
+        return EngineState(
+            failure_threshold=self._settings.failure_threshold,
+            success_threshold=self._settings.success_threshold,
+            completion_interval=self._settings.completion_interval,
+            random=self._random,
+        )
 
-    async def _ask(self) -> None:
+    async def _look(self) -> None:
+        """Ask each period, and tell what came of it; whenever it begins, nothing is proven."""
+        self._state, self._reading, self._completion = self._nothing_seen(), None, None
+        self._tell()
+        async with asyncio.TaskGroup() as completions:
+            while True:
+                began = time.monotonic()
+                await self._ask(completions)
+                self._tell()
+                until = began + jittered(self._settings.period, self._random)
+                await asyncio.sleep(max(until - time.monotonic(), 0))
+
+    async def _ask(self, completions: asyncio.TaskGroup) -> None:
         try:
             await self._engine.check(self._settings.health_path)
             names = self._named(await self._engine.models())
@@ -127,10 +138,14 @@ class Agent:
         self._gone.clear()
         self._notices.settle(ROUTES, "it answers")
         self._reading = await self._read()
+        before = self._state.served
         self._state.answered(names, None if self._reading is None else self._reading.load)
+        if self._completion is not None and before is not None and names.model != before.model:
+            self._completion.cancel()
+            self._completion = None
         running = self._completion is not None and not self._completion.done()
         if not running and self._state.wants_completion(time.monotonic()):
-            self._completion = asyncio.create_task(
+            self._completion = completions.create_task(
                 self._complete(names.model), name="asking for a completion"
             )
 
@@ -166,13 +181,14 @@ class Agent:
 
     async def _complete(self, model: str) -> None:
         """Ask for one completion, and tell what came of it."""
-        completion = Completion()
+        completion = Completion(model)
         before = self._reading
         try:
             await self._engine.complete(model)
         except EngineTroubleError as error:
             after = await self._read() if error.timed_out else None
             completion = Completion(
+                model,
                 str(error),
                 timed_out=error.timed_out,
                 generated_before=None if before is None else before.generated,

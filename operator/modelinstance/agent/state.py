@@ -27,12 +27,13 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """How a completion ended.
+    """How a completion by the name ``model`` ended.
 
     ``trouble`` is what was asked and what came instead, or empty. ``generated_before`` and
     ``generated_after`` are the engine's counter of tokens around it, where it has one.
     """
 
+    model: str
     trouble: str = ""
     timed_out: bool = False
     generated_before: float | None = None
@@ -53,7 +54,8 @@ class EngineState:
     """Takes in what the engine answered, and knows what to say of it.
 
     Until a completion has succeeded for the first time nothing is said; nor while there is doubt.
-    An engine that was taken for failed has to show by a completion that it is back.
+    An engine that was taken for failed has to show by a completion that it is back, and one that
+    serves another model that it completes by that name: to be busy is not enough.
     """
 
     def __init__(
@@ -66,12 +68,13 @@ class EngineState:
     ) -> None:
         self._interval = completion_interval
         self._random = random
-        self._routes = Streak(failures=failure_threshold, successes=success_threshold)
-        self._completions = Streak(failures=failure_threshold, successes=success_threshold)
+        self._failures, self._successes = failure_threshold, success_threshold
+        self._routes, self._completions = self._streak(), self._streak()
         self._served: Served | None = None
         self._load: Load | None = None
         self._proven = False
         self._ever_proven = False
+        self._another = False
         self._failure = ""
         self._completion_due = float("-inf")
 
@@ -83,7 +86,7 @@ class EngineState:
     def answered(self, served: Served, load: Load | None) -> None:
         """It is well by its health route, and named its models."""
         if self._served is not None and served.model != self._served.model:
-            self._completion_due = float("-inf")
+            self._serves_another(served.model)
         self._served, self._load = served, load
         doubtful = self._routes.doubtful
         self._routes.succeed()
@@ -106,16 +109,30 @@ class EngineState:
         return well and self._interval > 0 and now >= self._completion_due
 
     def completed(self, completion: Completion, now: float) -> None:
-        """A completion has ended, well or not."""
+        """A completion has ended, well or not; what was asked of another model says nothing."""
+        if self._served is None or completion.model != self._served.model:
+            return
         if completion.trouble and not completion.found_it_busy:
             self._completions.fail(completion.trouble)
         else:
             self._completions.succeed()
-            if not self._routes.message:
+            if not self._routes.message and not (self._another and completion.trouble):
                 self._proven = self._ever_proven = True
+                self._another = False
         self._conclude()
-        again = self._completions.doubtful
+        again = self._completions.doubtful or not self._proven
         self._completion_due = now if again else now + jittered(self._interval, self._random)
+
+    def _serves_another(self, model: str) -> None:
+        """What is known of the completions is about a model that is there no more."""
+        if self._interval:
+            self._completion_due = float("-inf")
+            self._completions = self._streak()
+            self._proven, self._another = False, True
+            self._failure = f"it serves {model!r} now, and has completed nothing by that name yet"
+
+    def _streak(self) -> Streak:
+        return Streak(failures=self._failures, successes=self._successes)
 
     def _conclude(self) -> None:
         """What was wrong stays so until it is disproven."""

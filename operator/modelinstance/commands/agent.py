@@ -22,6 +22,7 @@ from modelinstance.agent.models import MAX_ALIASES
 from modelinstance.agent.run import Agent
 from modelinstance.agent.settings import AgentSettings, Target
 from modelinstance.commands.agent_options import (
+    AgentCommand,
     Duration,
     Host,
     Label,
@@ -42,8 +43,11 @@ MAX_LABELS = 32
 
 
 @click.command(
+    cls=AgentCommand,
     epilog="The agent never ends because of what an engine or a registry does: it says so in its "
-    "log, once, and tries again. A wrong flag ends it with status 2."
+    "log, once, and tries again. A wrong flag ends it with status 2; in a pod, which is where "
+    f"{downward.UID} is set, it says what is wrong and does nothing until SIGTERM, so that it does "
+    "not make the pod fail.",
 )
 @agent_option(
     "--registry",

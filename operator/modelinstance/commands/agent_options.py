@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import os
 import re
+import signal
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 from yarl import URL
 
+from modelinstance.agent import pod as downward
 from modelinstance.agent.models import is_name
-from modelinstance.commands.options import is_host, shown
+from modelinstance.commands.options import TEXT, is_host, set_up_logging, shown
 from modelinstance.registry.instance import DNS_LABEL, DNS_NAME
 from modelinstance.registry.registrations import MANAGED_BY
 
@@ -157,6 +161,38 @@ class Label(click.ParamType[tuple[str, str]]):
         if key == MANAGED_BY:
             self.fail(f"{MANAGED_BY} is set by the registry: leave it out", param, ctx)
         return key, wanted
+
+
+class AgentCommand(click.Command):
+    """In a pod, wrong settings do not end it: a container that ends makes its pod fail."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """What is wrong with one setting."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            _refuse(ctx, error)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """What is wrong with several of them, or missing."""
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            _refuse(ctx, error)
+
+
+def _refuse(ctx: click.Context, error: click.UsageError) -> NoReturn:
+    """Raise the error; in a pod, log it and wait for the end of the pod."""
+    if not os.environ.get(downward.UID):
+        raise error
+    ends = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    set_up_logging("error", ctx.params.get("log_format") or TEXT)
+    logging.getLogger("modelinstance.agent").error(
+        "the agent does nothing, as its settings are wrong: %s", error.format_message()
+    )
+    signal.sigwait(ends)
+    ctx.exit(0)
 
 
 def agent_option(*names: str, **settings: Any) -> Callable[[F], F]:
