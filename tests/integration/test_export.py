@@ -14,7 +14,8 @@ import pytest
 
 from controlplane.ports import free_port
 from routers.processes import ROUTERS, Process, modelinstance
-from support.operator_process import OperatorProcess
+from support.cluster import Cluster
+from support.operator_process import OperatorProcess, Start
 from support.waiting import eventually, stays
 
 FOLLOWS_SECONDS = 2
@@ -37,9 +38,11 @@ for resource in resources:
 class Site:
     """A registry at a port that stays, and exports of it into one folder."""
 
+    registry: OperatorProcess
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._port = free_port()
+        self.port = free_port()
         self._starts = 0
         self._exports: list[Process] = []
         self.file = folder / "file"
@@ -48,7 +51,7 @@ class Site:
         """Start the registry, knowing nothing."""
         self._starts += 1
         log = self._folder / f"registry-{self._starts}.log"
-        self.registry = OperatorProcess(None, log, f"--port={self._port}")
+        self.registry = OperatorProcess(None, log, f"--port={self.port}")
         self.registry.wait_ready()
 
     def register(self, port: int, status: int = 201, **body: Any) -> str:
@@ -63,7 +66,7 @@ class Site:
         """The export under test."""
         export = modelinstance(
             self._folder / f"export-{len(self._exports)}.log", "export", f"--format={form}",
-            f"--watch={self.file}", f"--registry=http://127.0.0.1:{self._port}",
+            f"--watch={self.file}", f"--registry=http://127.0.0.1:{self.port}",
             f"--hold={HOLD_SECONDS}", *flags,
         )  # fmt: skip
         self._exports.append(export)
@@ -78,7 +81,6 @@ class Site:
         """End everything; an export has to end well."""
         for export in self._exports:
             assert export.stop() == 0, export.log()
-        self.registry.stop()
 
 
 @pytest.fixture
@@ -87,6 +89,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     made.start()
     yield made
     made.close()
+    made.registry.stop()
 
 
 def test_the_file_follows_and_is_always_whole(site: Site) -> None:
@@ -142,6 +145,25 @@ def test_what_is_there_stays_while_nothing_better_is_known(site: Site) -> None:
     site.register(2)
     stays(lambda: site.ports() == [1, 2], HOLD_SECONDS / 6)
     eventually(lambda: site.ports() == [2], within=HOLD_SECONDS + FOLLOWS_SECONDS)
+
+
+def test_what_went_while_an_operator_was_away_is_out_once_it_is_back(
+    cluster: Cluster, start_operator: Start, tmp_path: Path
+) -> None:
+    site = Site(tmp_path)
+    for name, model, port in (("a", "old", 1), ("b", "other", 2)):
+        heartbeat = {"required": False}
+        cluster.create(name, modelName=model, host="10.0.0.5", port=port, heartbeat=heartbeat)
+    first = start_operator(cluster, f"--port={site.port}")
+    export = site.export("json", "--hold=3600", "--model=old")
+    eventually(lambda: site.file.exists() and site.ports() == [1], within=10)
+    first.kill()
+    eventually(lambda: export.says("the registry is lost"), within=5)
+    cluster.delete("a")
+    cluster.create("c", modelName="new", host="10.0.0.5", port=1, heartbeat={"required": False})
+    start_operator(cluster, f"--port={site.port}")
+    eventually(lambda: site.ports() == [], within=20)
+    site.close()
 
 
 def test_once_ends_when_the_file_is_written(site: Site, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,11 +64,11 @@ class Site:
         """An engine of model m."""
         return self._loop.enter(FakeEngine(name))
 
-    def register(self, engine: FakeEngine) -> None:
+    def register(self, engine: FakeEngine, **body: Any) -> None:
         """Register an engine, to be taken at its word."""
         answer = self.home.registry.register(
             namespace=self._namespace, host=engine.host, port=engine.port,
-            heartbeat={"required": False},
+            heartbeat={"required": False}, **body,
         )  # fmt: skip
         self.names[engine.name] = answer["name"]
 
@@ -317,6 +318,25 @@ def test_a_registry_that_is_away_or_has_forgotten_empties_no_router(
     stays(has(router, a, b), LONG_HOLD_SECONDS / 4)
     eventually(has(router, a), within=LONG_HOLD_SECONDS + 2 * INTERVAL_SECONDS)
     assert answers(router) == {"a"}
+
+
+def test_an_engine_that_changes_its_model_is_added_anew(
+    site: Site, both: dict[Kind, RouterProcess]
+) -> None:
+    router, a = both[SGLang], site.engine("a")
+    assert isinstance(router, SGLang)
+    a.models = ["old"]
+    site.register(a, model="old", aliases=["m"])
+    feed = site.feed(router)
+    eventually(lambda: router.models() == {a.url: "old"}, within=FOLLOWS_SECONDS + 3)
+    eventually(lambda: feed.says(re.escape(f"added {a.url}: ")))
+    old = site.names[a.name]
+    a.models = ["new"]
+    site.register(a, model="new", aliases=["m"])
+    site.names[a.name] = old
+    site.deregister(a)
+    eventually(lambda: router.models() == {a.url: "new"}, within=FOLLOWS_SECONDS)
+    assert feed.says(re.escape(f"removed {a.url}: the router takes it for old, and it serves new"))
 
 
 def test_a_router_that_hangs_holds_up_no_other(site: Site, both: dict[Kind, RouterProcess]) -> None:

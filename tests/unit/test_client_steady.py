@@ -18,15 +18,17 @@ A = Instance(
     incarnation="0123456789abcdef",
 )  # fmt: skip
 B = replace(A, name="b", host="10.0.0.2", address="http://10.0.0.2:1")
-OTHER = replace(A, name="other", model="other", address="http://10.0.0.3:1")
+OTHER = replace(A, name="other", model="other", host="10.0.0.3", address="http://10.0.0.3:1")
+HEIR = replace(A, name="heir", model="other")
+"""Another instance where A was."""
 
 
 def silent(instance: Instance) -> Instance:
     return replace(instance, healthy=False, phase="Unhealthy", reason="HeartbeatExpired")
 
 
-def snapshot(*instances: Instance, fresh: bool = False) -> Snapshot:
-    return Snapshot({each.key: each for each in instances}, fresh)
+def snapshot(*instances: Instance, fresh: bool = False, durable: bool = False) -> Snapshot:
+    return Snapshot({each.key: each for each in instances}, fresh, durable)
 
 
 def used(steady: Steady, now: float) -> set[str]:
@@ -97,6 +99,79 @@ def test_what_a_registry_lacks_that_was_read_anew_is_kept_for_a_time(steady: Ste
     assert used(steady, 12.0) == {"a", "b"}, "b is not known yet, though a is"
     assert steady.choose(12.0).kept == {"n/b": "the registry lists no such instance"}
     assert used(steady, 40.0) == {"a"}
+
+
+def test_what_a_cluster_does_not_list_is_gone(steady: Steady) -> None:
+    steady.lose(5.0)
+    steady.hear(snapshot(A, OTHER, fresh=True, durable=True), 10.0)
+    assert used(steady, 10.0) == {"a", "other"}
+    assert steady.choose(10.0).durable
+
+
+def test_what_may_have_been_forgotten_is_gone_once_a_cluster_has_spoken(steady: Steady) -> None:
+    steady.hear(snapshot(A, fresh=True), 10.0)
+    assert used(steady, 10.0) == {"a", "b"}
+    steady.hear(snapshot(A, fresh=True, durable=True), 11.0)
+    assert used(steady, 11.0) == {"a"}
+
+
+def test_a_cluster_is_not_believed_that_the_last_ones_are_silent(steady: Steady) -> None:
+    steady.hear(snapshot(silent(A), silent(B), fresh=True, durable=True), 1.0)
+    assert used(steady, 30.9) == {"a", "b"}
+    assert used(steady, 31.0) == set()
+
+
+@pytest.mark.parametrize("heir", [HEIR, replace(HEIR, healthy=False, phase="Starting")])
+def test_what_is_missing_is_given_up_when_another_has_come_to_its_place(
+    steady: Steady, heir: Instance
+) -> None:
+    steady.hear(snapshot(heir, fresh=True), 1.0)
+    assert "a" not in used(steady, 1.0)
+    assert "b" in used(steady, 1.0)
+
+
+def test_what_is_missing_is_given_up_when_another_comes_to_its_place_later(
+    steady: Steady,
+) -> None:
+    steady.hear(snapshot(fresh=True), 1.0)
+    steady.hear(snapshot(OTHER), 2.0)
+    assert used(steady, 2.0) == {"a", "b", "other"}
+    steady.hear(snapshot(replace(OTHER, host=A.host, address=A.address)), 3.0)
+    assert used(steady, 3.0) == {"b", "other"}, "the pod of that instance was replaced"
+    steady.hear(snapshot(), 4.0)
+    assert used(steady, 4.0) == {"b"}, "what was given up does not come back"
+
+
+@pytest.mark.parametrize("heir", [HEIR, replace(HEIR, healthy=False, phase="Starting")])
+def test_the_last_that_falls_silent_is_given_up_when_another_has_come_to_its_place(
+    heir: Instance,
+) -> None:
+    steady = Steady(HOLD)
+    steady.hear(snapshot(A, fresh=True), 0.0)
+    steady.hear(snapshot(silent(A)), 1.0)
+    assert used(steady, 1.0) == {"a"}
+    steady.hear(snapshot(silent(A), heir), 2.0)
+    assert "a" not in used(steady, 2.0)
+
+
+def test_one_that_falls_silent_where_another_is_heard_from_is_given_up() -> None:
+    steady = Steady(HOLD)
+    steady.hear(snapshot(A, fresh=True), 0.0)
+    steady.hear(snapshot(A, HEIR), 1.0)
+    steady.hear(snapshot(silent(A), HEIR), 2.0)
+    assert used(steady, 2.0) == {"heir"}
+
+
+def test_the_models_of_one_worker_are_kept_although_they_share_its_place() -> None:
+    steady = Steady(HOLD)
+    steady.hear(snapshot(A, HEIR, fresh=True), 0.0)
+    steady.hear(snapshot(silent(A), silent(HEIR)), 1.0)
+    assert used(steady, 1.0) == {"a", "heir"}
+    steady.hear(snapshot(A, HEIR), 2.0)
+    steady.hear(snapshot(fresh=True), 3.0)
+    steady.hear(snapshot(HEIR), 4.0)
+    assert used(steady, 4.0) == {"a", "heir"}, "one model registers after the other"
+    assert used(steady, 33.0) == {"heir"}
 
 
 def test_the_end_of_what_is_kept_as_silent_is_believed(steady: Steady) -> None:

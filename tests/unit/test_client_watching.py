@@ -117,6 +117,29 @@ async def test_it_tells_all_at_once_and_then_each_change() -> None:
     assert registry.queries == [{"model": "m", "namespace": "n", "selector": "tier=gold"}]
 
 
+@pytest.mark.parametrize(
+    ("said", "durable"),
+    [({"durable": True}, True), ({"durable": False}, False), ({}, False), ([True], False)],
+)
+async def test_a_registry_says_whether_it_forgets(said: Any, durable: bool) -> None:
+    registry, more = Registry(), asyncio.Event()
+
+    async def script(response: web.StreamResponse) -> None:
+        await response.write(event("SYNCED", said))
+        await more.wait()
+        await response.write(event("ADDED", data("a")))
+        await asyncio.sleep(60)
+
+    registry.scripts = [script]
+    async with (
+        served(registry) as connection,
+        aclosing(Watcher(connection).follow()) as snapshots,
+    ):
+        assert (await first(snapshots)).durable is durable
+        more.set()
+        assert (await first(snapshots)).durable is durable
+
+
 async def test_a_loss_is_told_once_and_the_next_snapshot_is_whole(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -39,6 +39,9 @@ class ListRouter:
 
     def __init__(self, *urls: str) -> None:
         self.urls = set(urls)
+        self.engines: dict[str, str] = {}
+        """What each engine says that it serves; it is asked when it is added."""
+        self.models: dict[str, str] = {}
         self.added: list[str] = []
         self.before_add: Callable[[str], None] = lambda url: None
         self.takes = True
@@ -56,7 +59,7 @@ class ListRouter:
             self.looked.notify_all()
         if self.trouble:
             raise RouterError(self.trouble)
-        return [Worker(url, url) for url in sorted(self.urls)]
+        return [Worker(url, url, self.models.get(url)) for url in sorted(self.urls)]
 
     async def add(self, url: str) -> None:
         self.before_add(url)
@@ -70,8 +73,10 @@ class ListRouter:
             except asyncio.CancelledError:
                 self.cancelled += 1
                 raise
-        if self.takes:
+        if self.takes and url not in self.urls:
             self.urls.add(url)
+            if url in self.engines:
+                self.models[url] = self.engines[url]
 
     async def remove(self, worker: Worker) -> None:
         if self.refusals:
@@ -101,17 +106,23 @@ def quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> 
 
 @asynccontextmanager
 async def kept(
-    router: ListRouter, *instances: Instance, state: State | None = None, hold: float = 0.0
+    router: ListRouter,
+    *instances: Instance,
+    state: State | None = None,
+    hold: float = 0.0,
+    durable: bool = False,
+    interval: float = 0.02,
 ) -> AsyncIterator[Callable[..., None]]:
     """A keeper that runs; what is given tells it of other instances."""
     async with Connection("http://unused") as connection:
         follower = Follower(connection, hold=hold)
         keeper = Keeper(
-            router, follower, state or State(None), interval=0.02, hold=hold, exclusive=False
+            router, follower, state or State(None), interval=interval, hold=hold, exclusive=False
         )
 
         def tell(*instances: Instance) -> None:
-            follower._hear(Snapshot({each.key: each for each in instances}, fresh=False))
+            told = {each.key: each for each in instances}
+            follower._hear(Snapshot(told, fresh=False, durable=durable))
 
         tell(*instances)
         running = asyncio.create_task(keeper.run())
@@ -146,13 +157,94 @@ async def test_it_remembers_before_it_asks(tmp_path: Path) -> None:
 
 async def test_what_the_state_file_holds_is_removed_after_the_hold(tmp_path: Path) -> None:
     state, router = State(tmp_path / "state.json"), ListRouter("http://old:1", "http://foreign:1")
-    state.own(router.name, ["http://old:1"])
+    state.own(router.name, {"http://old:1": "m"})
     async with kept(router, A, state=state, hold=2):
         await router.until(lambda: A.address in router.urls)
         assert "http://old:1" in router.urls
         await router.until(lambda: "http://old:1" not in router.urls)
         assert router.urls == {A.address, "http://foreign:1"}
     assert state.owned(router.name) == {A.address}
+
+
+async def test_what_a_cluster_does_not_list_is_removed_at_once(tmp_path: Path) -> None:
+    state, router = State(tmp_path / "state.json"), ListRouter("http://old:1", "http://foreign:1")
+    state.own(router.name, {"http://old:1": "m"})
+    async with kept(router, A, state=state, hold=3600, durable=True):
+        await router.until(lambda: router.urls == {A.address, "http://foreign:1"})
+
+
+async def test_a_worker_whose_model_has_changed_is_added_anew(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    router = ListRouter()
+    router.engines = {A.address: "m", B.address: "what the engine calls it"}
+    async with kept(router, A, B) as tell:
+        await router.until(lambda: router.urls == {A.address, B.address})
+        router.engines[A.address] = "new"
+        tell(replace(A, model="new"), B)
+        await router.until(lambda: router.models[A.address] == "new")
+        await router.passes()
+    assert router.added == [A.address, B.address, A.address]
+    why = "the router takes it for m, and it serves new now"
+    assert lines(caplog, f"removed {A.address}: {why}") == 1
+
+
+async def test_an_address_that_another_model_got_while_the_feed_was_away_is_added_anew(
+    tmp_path: Path,
+) -> None:
+    path, router = tmp_path / "state.json", ListRouter()
+    router.engines = {A.address: "m"}
+    async with kept(router, A, state=State(path)):
+        await router.until(lambda: router.urls == {A.address})
+        await router.passes()
+    router.engines[A.address] = "new"
+    async with kept(router, replace(A, name="heir", model="new"), state=State(path)):
+        await router.until(lambda: router.models[A.address] == "new")
+        await router.passes()
+    assert router.added == [A.address] * 2
+
+
+async def test_a_worker_that_is_to_be_added_anew_has_to_go_first_and_is_back_soon(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    router = ListRouter()
+    router.engines = {A.address: "m"}
+    async with kept(router, A) as tell:
+        await router.until(lambda: router.urls == {A.address})
+        await router.passes()
+        router.refusals, router.engines[A.address] = 3, "new"
+        tell(replace(A, model="new"))
+        await router.until(lambda: router.models[A.address] == "new")
+    assert lines(caplog, "it could not be removed: not now") == 1
+    assert router.added == [A.address] * 2
+    router.engines[A.address] = "newer"
+    async with kept(router, replace(A, model="new"), interval=3600) as tell:
+        await router.passes(1)
+        tell(replace(A, model="newer"))
+        await router.until(lambda: router.models[A.address] == "newer")
+
+
+async def test_one_of_two_models_at_an_address_that_goes_is_noticed() -> None:
+    heir, router = replace(A, name="0-heir", model="new"), ListRouter()
+    router.engines = {A.address: "m"}
+    async with kept(router, A) as tell:
+        await router.until(lambda: router.urls == {A.address})
+        await router.passes()
+        router.engines[A.address] = "new"
+        tell(heir, A)
+        await router.passes()
+        assert router.models == {A.address: "m"}, "the registry says that it serves both"
+        tell(heir)
+        await router.until(lambda: router.models[A.address] == "new")
+
+
+async def test_a_router_without_models_keeps_its_worker_when_the_model_changes() -> None:
+    router = ListRouter()
+    async with kept(router, A) as tell:
+        await router.until(lambda: router.urls == {A.address})
+        tell(replace(A, model="new"))
+        await router.passes()
+    assert router.added == [A.address]
 
 
 async def test_a_state_file_that_cannot_be_written_stops_nothing(
@@ -252,12 +344,12 @@ async def test_a_router_that_is_away_is_told_once_and_may_have_lost_what_it_took
 
 async def test_an_address_with_a_path_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     router = ListRouter()
-    async with kept(router, replace(A, address="http://10.0.0.1:1/v1")) as tell:
+    async with kept(router, replace(A, address="http://10.0.0.1:1/api")) as tell:
         for _ in range(3):
-            tell(replace(A, address="http://10.0.0.1:1/v1"))
+            tell(replace(A, address="http://10.0.0.1:1/api"))
             await router.passes(1)
     assert router.added == []
-    assert lines(caplog, "n/a: it cannot be fed: its address http://10.0.0.1:1/v1 has a path") == 1
+    assert lines(caplog, "n/a: it cannot be fed: its address http://10.0.0.1:1/api has a path") == 1
 
 
 async def test_the_last_ones_are_kept_and_that_is_told(caplog: pytest.LogCaptureFixture) -> None:

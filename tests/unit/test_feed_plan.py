@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from modelinstance.client.steady import Choice
 from modelinstance.client.watching import Instance
-from modelinstance.feed.plan import Wishes, plan, wishes
+from modelinstance.feed.plan import Wishes, outdated, plan, wishes
 from modelinstance.feed.urls import base_of_rank, normalized
 
 A, B, C = (f"http://10.0.0.{number}:8000" for number in (1, 2, 3))
@@ -92,7 +92,7 @@ def test_what_may_not_be_known_yet_is_spared() -> None:
 
 
 def test_wishes_are_by_url_whatever_the_instances_are_called() -> None:
-    path = replace(ONE, name="path", address=f"{C}/v1")
+    path = replace(ONE, name="path", address=f"{C}/api/v1")
     twin = replace(ONE, name="twin", address="http://10.0.0.1:8000/", healthy=False)
     drained = replace(ONE, name="drained", address=B, healthy=False, phase="Draining", reason="R")
     idle = replace(ONE, name="idle", address=C, weight=0.0)
@@ -100,7 +100,60 @@ def test_wishes_are_by_url_whatever_the_instances_are_called() -> None:
     wished = wishes(Choice({"n/one": ONE, "n/path": path}, listed))
     assert wished.wanted == {A: "n/one"}
     assert wished.refused == {B: "n/drained is Draining: R", C: "n/idle has the weight 0"}
-    assert wished.unfit == {"n/path": f"its address {C}/v1 has a path, and routers add their own"}
+    assert wished.unfit == {
+        "n/path": f"its address {C}/api/v1 has a path, and routers add their own"
+    }
+
+
+@pytest.mark.parametrize("path", ["/v1", "/v1/"])
+def test_the_path_that_routers_add_is_left_out(path: str) -> None:
+    one = replace(ONE, address=A + path)
+    two = replace(ONE, name="two", address=B + path, weight=0.0)
+    wished = wishes(Choice({one.key: one}, {one.key: one, two.key: two}))
+    assert wished.wanted == {A: "n/one"}
+    assert wished.refused == {B: "n/two has the weight 0"}
+    assert not wished.unfit
+
+
+# -- workers that have changed their model ---------------------------------------------------------
+
+NEW = Wishes({A: "n/a"}, {}, {}, {A: ("new", "alias")}, {"new", "alias", "other"})
+
+
+@pytest.mark.parametrize(
+    ("model", "remembered", "is_outdated"),
+    [
+        ("old", "old", True),
+        ("old", "", False),  # what the engine calls it, for all that is known
+        ("old", "new", False),  # it was added for this model: what the engine calls it
+        ("new", "old", False),
+        ("alias", "old", False),
+        ("old", "alias", False),
+        ("other", "", True),
+        ("other", "new", False),
+    ],
+)
+def test_a_worker_is_outdated_when_its_model_has_changed_since_it_was_added(
+    model: str, remembered: str, is_outdated: bool
+) -> None:
+    found = outdated(NEW, {f"{A}/": model, B: model}, {A: remembered, B: "b"})
+    why = f"the router takes it for {model}, and it serves new now"
+    assert found == ({f"{A}/": why} if is_outdated else {})
+
+
+def test_what_is_outdated_is_removed_first_and_added_when_it_has_gone() -> None:
+    todo = plan(NEW, [A], outdated={A: "why"})
+    assert (todo.adds, todo.removes) == ({}, {A: "why"})
+    assert plan(NEW, [], outdated={}).adds.keys() == {A}
+
+
+def test_wishes_hold_the_names_of_all_that_are_at_a_url() -> None:
+    lora = replace(ONE, name="two", model="l", aliases=("x",))
+    gone = replace(ONE, name="gone", model="g", healthy=False)
+    every = {each.key: each for each in (ONE, lora, gone)}
+    wished = wishes(Choice({"n/one": ONE, "n/two": lora}, every))
+    assert wished.names == {A: ("m", "l", "x")}
+    assert wished.known == {"m", "l", "x", "g"}
 
 
 URLS = st.sampled_from([A, B, C, f"{A}/", f"{C}@0", "http://other:1"])

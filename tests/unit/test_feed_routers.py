@@ -62,10 +62,17 @@ async def asked(
 async def test_sglang_workers_have_ids(tmp_path: Path) -> None:
     tokens = tmp_path / "token"
     tokens.write_text("secret\n", "utf-8")
-    body = {"workers": [{"id": "7", "url": URL, "is_healthy": False}], "total": 1}
+    workers = [
+        {"id": "7", "url": URL, "model_id": "m", "is_healthy": False},
+        {"id": "8", "url": "http://b:1", "model_id": "unknown"},
+        {"id": "9", "url": "http://c:1"},
+    ]
+    body = {"workers": workers, "total": 3}
     async with asked(SGLangRouter, lambda: web.json_response(body), tokens) as (router, server):
         assert router.name.startswith("sglang=http://127.0.0.1:")
-        assert await router.workers() == [Worker(URL, "7")]
+        assert await router.workers() == [
+            Worker(URL, "7", "m"), Worker("http://b:1", "8"), Worker("http://c:1", "9"),
+        ]  # fmt: skip
         await router.add(URL)
         await router.remove(Worker(URL, "7"))
     assert server.asked == [

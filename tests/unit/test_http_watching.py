@@ -168,7 +168,15 @@ async def test_a_stream_begins_with_all_instances_and_says_when_it_has_told_them
     stream = Stream(watchers)
     for record in known:
         assert await stream.event() == Event("ADDED", records.revision, now(records, record))
-    assert await stream.event() == Event("SYNCED", records.revision, {})
+    assert await stream.event() == Event("SYNCED", records.revision, {"durable": False})
+
+
+async def test_a_registry_with_a_cluster_forgets_nothing(
+    watchers: Watchers, desk: StandaloneDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = desk.view_state()
+    monkeypatch.setattr(desk, "view_state", lambda: replace(state, durable=True))
+    assert (await Stream(watchers).event()).data == {"durable": True}
 
 
 async def test_a_stream_of_nothing_is_in_sync_at_once(watchers: Watchers) -> None:

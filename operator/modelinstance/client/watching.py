@@ -94,6 +94,11 @@ def _key(data: Any) -> str:
         raise ValueError(f"an event names no instance: {error!r}") from error
 
 
+def _durable(data: Any) -> bool:
+    """Whether a registry that has told of all forgets nothing; an older one does not say."""
+    return isinstance(data, dict) and data.get("durable") is True
+
+
 def _text(value: Any) -> str:
     """The value, if it can be written out as well: JSON may hold halves of characters."""
     if not isinstance(value, str):
@@ -121,12 +126,14 @@ def _json(data: bytes) -> Any:
 class Snapshot:
     """All instances at one moment, by ``NAMESPACE/NAME``.
 
-    ``fresh`` says that it was read anew, after a start or a loss: what it lacks may have gone, or
-    may not be known yet. Otherwise the registry itself has told of each end.
+    ``fresh`` says that it was read anew, after a start or a loss. Otherwise the registry itself has
+    told of each end. ``durable`` says that a cluster keeps what is registered: what a fresh one
+    lacks has gone. Otherwise the registry may have forgotten it.
     """
 
     instances: Mapping[str, Instance]
     fresh: bool
+    durable: bool = False
 
 
 class EventParser:
@@ -232,11 +239,13 @@ async def _snapshots(response: aiohttp.ClientResponse) -> AsyncGenerator[Snapsho
     Raises `ValueError` for what no registry sends, also for a stream that ends before it told all.
     """
     parser, known, synced = EventParser(), dict[str, Instance](), False
+    durable = False
     async for chunk in response.content.iter_any():
         changed = fresh = False
         for kind, data in parser.feed(chunk):
             if kind == "SYNCED":
                 synced = fresh = True
+                durable = _durable(_json(data))
             elif kind in {"ADDED", "MODIFIED"}:
                 instance = Instance.parse(_json(data))
                 known[instance.key] = instance
@@ -245,6 +254,6 @@ async def _snapshots(response: aiohttp.ClientResponse) -> AsyncGenerator[Snapsho
                 known.pop(_key(_json(data)), None)
                 changed = True
         if fresh or (synced and changed):
-            yield Snapshot(MappingProxyType(dict(known)), fresh)
+            yield Snapshot(MappingProxyType(dict(known)), fresh, durable)
     if not synced:
         raise ValueError("the stream ended before the registry had told of all instances")

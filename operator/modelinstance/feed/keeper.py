@@ -7,12 +7,12 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from modelinstance.client.following import Follower
 from modelinstance.client.steady import Choice
-from modelinstance.feed.plan import Plan, Wishes, plan, wishes
+from modelinstance.feed.plan import Plan, Wishes, outdated, plan, wishes
 from modelinstance.feed.routers import Router, RouterError, Worker
 from modelinstance.feed.state import State
 from modelinstance.feed.urls import normalized
@@ -32,8 +32,8 @@ class Keeper:
 
     It reads the router's own list each time: a router that was restarted, or changed by hand, is
     repaired like one that was never told. ``hold`` is how long workers from the state file are
-    spared that the registry does not list, in seconds after it was first known; ``exclusive`` takes
-    all workers of the router for the feed's.
+    spared that a registry in memory does not list, in seconds after it was first known;
+    ``exclusive`` takes all workers of the router for the feed's.
     """
 
     def __init__(
@@ -61,6 +61,8 @@ class Keeper:
         self._said: dict[str, str] = {}
         """What was said last of a worker, or of an instance: it is said once."""
         self._trouble = ""
+        self._replaced: float | None = None
+        """When workers were taken out last to be added anew."""
         follower.on_change(self._changed.set)
 
     async def run(self) -> None:
@@ -80,7 +82,9 @@ class Keeper:
         seconds = self._interval * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load
         if choice is not None and choice.kept_until is not None:
             seconds = min(seconds, max(choice.kept_until - time.monotonic(), 0.0))
-        if any(self._since_asked(url) < SOON_SECONDS for url in self._unseen):
+        recent = [self._asked[url] for url in self._unseen]
+        recent += [] if self._replaced is None else [self._replaced]
+        if any(time.monotonic() - at < SOON_SECONDS for at in recent):
             seconds = min(seconds, LOOK_AGAIN_SECONDS)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -100,17 +104,26 @@ class Keeper:
             return
         self._report("")
         self._give_up(wished)
-        todo = self._plan(wished, workers)
-        self._own(wished, workers, todo)
+        models = {worker.url: worker.model for worker in workers if worker.model is not None}
+        stale = outdated(wished, models, self._state.models(self._router.name))
+        todo = self._plan(wished, workers, stale, durable=choice.durable)
+        self._own(wished, workers, todo, stale)
         self._say_once(wished, todo)
         await asyncio.gather(
-            *(self._remove(each, todo.removes[each.url]) for each in workers
-              if each.url in todo.removes)
+            *(self._remove(each, todo.removes[each.url], again=each.url in stale)
+              for each in workers if each.url in todo.removes)
         )  # fmt: skip
         for url, why in todo.adds.items():
             self._add(url, why, tasks)
 
-    def _plan(self, wished: Wishes, workers: Sequence[Worker]) -> Plan:
+    def _plan(
+        self,
+        wished: Wishes,
+        workers: Sequence[Worker],
+        stale: Mapping[str, str],
+        *,
+        durable: bool,
+    ) -> Plan:
         now, owned = time.monotonic(), self._state.owned(self._router.name)
         self._see(wished, {normalized(worker.url) for worker in workers})
         self._asked = {
@@ -119,13 +132,15 @@ class Keeper:
         }  # fmt: skip
         recent = {url for url in self._unseen if self._since_asked(url) < PATIENCE_SECONDS}
         young = self._follower.since is None or now - self._follower.since < self._hold
+        may_forget = young and not durable
         return plan(
             wished,
             [worker.url for worker in workers],
             owned=owned | self._asked.keys(),
             pending=recent | self._adding.keys(),
-            spared=owned - self._asked.keys() if young else frozenset(),
+            spared=owned - self._asked.keys() if may_forget else frozenset(),
             exclusive=self._exclusive,
+            outdated=stale,
         )
 
     def _see(self, wished: Wishes, listed: AbstractSet[str | None]) -> None:
@@ -136,14 +151,24 @@ class Keeper:
             if url in listed or url not in wished.wanted:
                 del self._unseen[url]
 
-    def _own(self, wished: Wishes, workers: Sequence[Worker], todo: Plan) -> None:
+    def _own(
+        self, wished: Wishes, workers: Sequence[Worker], todo: Plan, stale: Mapping[str, str]
+    ) -> None:
         """Remember, before anything is asked for, what is the feed's from now on."""
-        present = {normalized(worker.url) for worker in workers} - {None}
+        present = {normalized(worker.url): worker.model for worker in workers}
         listed = wished.wanted.keys() | wished.refused.keys()
-        before = self._state.owned(self._router.name)
-        mine = ((before | listed) & present) | todo.adds.keys() | self._asked.keys()
+        before = self._state.models(self._router.name)
+        mine = ((before.keys() | listed) & present.keys()) | todo.adds.keys() | self._asked.keys()
+        seen = (present.keys() - {normalized(url) for url in stale}) | todo.adds.keys()
+        now = {
+            url: model if (model := present.get(url)) in names else names[0]
+            for url, names in wished.names.items() if url in seen
+        }  # fmt: skip
         try:
-            self._state.own(self._router.name, (url for url in mine if url is not None))
+            self._state.own(
+                self._router.name,
+                {url: now.get(url, before.get(url, "")) for url in mine if url is not None},
+            )
         except OSError as error:
             why = error.strerror or type(error).__name__
             self._say("the state file", f"it cannot be written: {why}", logging.ERROR)
@@ -178,13 +203,15 @@ class Keeper:
 
     # -- what is done ----------------------------------------------------------------------------
 
-    async def _remove(self, worker: Worker, why: str) -> None:
+    async def _remove(self, worker: Worker, why: str, *, again: bool) -> None:
         try:
             await self._router.remove(worker)
         except RouterError as error:
             self._say(worker.url, f"it could not be removed: {error}", logging.WARNING)
         else:
             log.info("%s: removed %s: %s", self._router.name, worker.url, why)
+            if again:
+                self._replaced = time.monotonic()
 
     def _add(self, url: str, why: str, tasks: asyncio.TaskGroup) -> None:
         if url in self._unseen:

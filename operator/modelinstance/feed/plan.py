@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from modelinstance.client.steady import Choice, why_not
 from modelinstance.client.watching import Instance
 from modelinstance.feed.urls import base_of_rank, normalized
+
+NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +20,15 @@ class Wishes:
 
     ``wanted`` are those to have, with the instance they are for. ``refused`` are those of the other
     instances that are listed, with why they are not selected. ``unfit`` are selected instances that
-    no router can be told of, by ``NAMESPACE/NAME``, with why.
+    no router can be told of, by ``NAMESPACE/NAME``, with why. ``names`` are the models and aliases
+    of each that is wanted, the model first. ``known`` are those of all that are listed.
     """
 
     wanted: Mapping[str, str]
     refused: Mapping[str, str]
     unfit: Mapping[str, str]
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    known: AbstractSet[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,25 +48,55 @@ def wishes(choice: Choice) -> Wishes:
     """What follows for workers from what is to be used."""
     wanted: dict[str, str] = {}
     unfit: dict[str, str] = {}
+    names: dict[str, tuple[str, ...]] = {}
     for key, instance in sorted(choice.selected.items()):
-        url = normalized(instance.address)
+        url = _url(instance)
         if url is None:
             unfit[key] = f"its address {instance.address} has a path, and routers add their own"
         else:
             wanted.setdefault(url, key)
+            names[url] = (*names.get(url, ()), *instance.names)
     refused = {
         url: why_not(instance)
         for url, instance in _by_url(choice.listed.values())
         if url not in wanted
     }
-    return Wishes(wanted, refused, unfit)
+    known = {name for instance in choice.listed.values() for name in instance.names}
+    return Wishes(wanted, refused, unfit, names, known)
+
+
+def _url(instance: Instance) -> str | None:
+    """Its URL without ``/v1``, which routers add; ``None`` if it has another path."""
+    return normalized(instance.address.rstrip("/").removesuffix("/v1"))
 
 
 def _by_url(instances: Iterable[Instance]) -> Iterable[tuple[str, Instance]]:
     for instance in sorted(instances, key=lambda each: each.key, reverse=True):
-        url = normalized(instance.address)
+        url = _url(instance)
         if url is not None:
             yield url, instance
+
+
+def outdated(
+    wishes: Wishes, models: Mapping[str, str], remembered: Mapping[str, str]
+) -> Mapping[str, str]:
+    """The workers that a router takes for another model's than they are now, with why.
+
+    ``models`` are what the router says, by URL in its own spelling; ``remembered`` those that each
+    was last added for or found with, by URL. A router asks the engine for its model when it adds
+    it, and not again. Engines may call their model something else than the registry does: only a
+    model that has changed since counts, or where nothing is remembered one that another has.
+    """
+    found: dict[str, str] = {}
+    for spelled, model in models.items():
+        url = normalized(spelled) or ""
+        names = wishes.names.get(url, ())
+        if not names or model in names:
+            continue
+        before = remembered.get(url)
+        if before not in names if before else model in wishes.known:
+            found[spelled] = f"the router takes it for {model}, and it serves {names[0]} now"
+    return found
 
 
 def plan(
@@ -71,12 +107,14 @@ def plan(
     pending: AbstractSet[str] = frozenset(),
     spared: AbstractSet[str] = frozenset(),
     exclusive: bool = False,
+    outdated: Mapping[str, str] = NONE,
 ) -> Plan:
     """What makes a router's workers those that are wanted, touching none that is another's.
 
     ``present`` are the router's workers in its own spelling. ``owned`` were added by this feed, now
     or before; what the registry lists is owned as well, whatever its state. ``pending`` were asked
     for and may yet come, ``spared`` are not to be removed yet. ``exclusive``: all are owned.
+    ``outdated`` are to be removed although they are wanted, and added again once they have gone.
     """
     removes: dict[str, str] = {}
     left: dict[str, str] = {}
@@ -88,6 +126,8 @@ def plan(
             left[spelled] = "it is no plain base URL"
         elif url in wishes.wanted:
             served.add(url)
+            if spelled in outdated:
+                removes[spelled] = outdated[spelled]
         elif url in wishes.refused:
             removes[spelled] = wishes.refused[url]
         elif url in spared:

@@ -23,10 +23,14 @@ class RouterError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A worker of a router: its URL in the router's spelling, and the router's name for it."""
+    """A worker of a router: its URL in the router's spelling, and the router's name for it.
+
+    ``model`` is what the router takes its model for, if it does so and knows.
+    """
 
     url: str
     id: str
+    model: str | None = None
 
 
 class Router(Protocol):

@@ -9,6 +9,8 @@ from pathlib import Path
 from modelinstance.feed.routers import RouterConnection, RouterError, Worker, parsed
 
 WORKERS = "/workers"
+UNKNOWN = "unknown"
+"""The model of an engine that has not told it."""
 
 
 class SGLangRouter:
@@ -22,8 +24,11 @@ class SGLangRouter:
         """All its workers."""
         body = parsed(self.name, await self._connection.request("GET", WORKERS))
         try:
-            return [Worker(str(item["url"]), str(item["id"])) for item in body["workers"]]
-        except (KeyError, TypeError) as error:
+            return [
+                Worker(str(item["url"]), str(item["id"]), _model(item.get("model_id")))
+                for item in body["workers"]
+            ]
+        except (KeyError, TypeError, AttributeError) as error:
             raise RouterError(f"{self.name}: GET {WORKERS} answered no list of workers") from error
 
     async def add(self, url: str) -> None:
@@ -38,3 +43,7 @@ class SGLangRouter:
     async def close(self) -> None:
         """Close all connections."""
         await self._connection.close()
+
+
+def _model(value: object) -> str | None:
+    return value if isinstance(value, str) and value != UNKNOWN else None

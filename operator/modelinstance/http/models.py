@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -143,6 +144,12 @@ class Gone(Answer):
     name: str = Field(description="The name of the resource.")
 
 
+class Synced(Answer):
+    """All that were there at first have been told."""
+
+    durable: bool = Field(description="Whether a restart of the registry forgets nothing.")
+
+
 class InstanceList(Answer):
     """Instances, in no particular order."""
 
@@ -171,6 +178,16 @@ class View(Answer):
     stale: bool = Field(description="Whether it is older than a quiet, healthy cluster explains.")
     failure: str | None = Field(description="Why the last look at the cluster failed, if it did.")
 
+    @classmethod
+    def of(cls, state: ViewState) -> Self:
+        """The answer that describes a state."""
+        return cls(
+            synced=state.synced,
+            age_seconds=round(state.age, 3),
+            stale=state.stale,
+            failure=state.failure,
+        )
+
 
 class Readiness(Answer):
     """Whether requests should come here."""
@@ -178,10 +195,15 @@ class Readiness(Answer):
     ready: bool = Field(description="False before the first full LIST and during stop only.")
     reason: str = Field(description="Why, in a sentence.")
     view: View = Field(description="How far the answers can be trusted.")
+    pods: View | None = Field(
+        description="How far the evidence of pods can be trusted; null if nobody looks at pods."
+    )
     watching: bool = Field(description="Whether changes in the cluster are watched now.")
 
     @classmethod
-    def of(cls, state: ViewState, *, stopping: bool, watching: bool) -> Readiness:
+    def of(
+        cls, state: ViewState, pods: ViewState | None, *, stopping: bool, watching: bool
+    ) -> Readiness:
         """The answer that describes a state."""
         if stopping:
             reason = "stopping"
@@ -194,12 +216,8 @@ class Readiness(Answer):
         return cls(
             ready=state.synced and not stopping,
             reason=reason,
-            view=View(
-                synced=state.synced,
-                age_seconds=round(state.age, 3),
-                stale=state.stale,
-                failure=state.failure,
-            ),
+            view=View.of(state),
+            pods=None if pods is None else View.of(pods),
             watching=watching,
         )
 

@@ -18,7 +18,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from modelinstance.http import problems
 from modelinstance.http.filters import Filter, Wanted
-from modelinstance.http.models import Gone
+from modelinstance.http.models import Gone, Synced
 from modelinstance.http.queries import MODEL_NAME
 from modelinstance.http.rendering import Renderings
 from modelinstance.http.source import Source
@@ -92,9 +92,10 @@ class Watchers:
             told_all = False
             ends = asyncio.get_running_loop().time() + seconds
             while True:
-                if not told_all and self._source.view_state().synced:
+                if not told_all and (state := self._source.view_state()).synced:
                     told_all = True
-                    yield self._tell(watcher) + _event("SYNCED", self._records.revision, b"{}")
+                    durable = Synced(durable=state.durable).model_dump_json().encode()
+                    yield self._tell(watcher) + _event("SYNCED", self._records.revision, durable)
                 left = ends - asyncio.get_running_loop().time()
                 if left <= 0 or self._source.stopping:
                     return
@@ -157,7 +158,9 @@ def watching(watchers: Watchers) -> APIRouter:
             200: {
                 "description": "Events ADDED, MODIFIED and DELETED, each with an instance as its "
                 "data (of a deleted one the namespace and name alone); SYNCED follows those that "
-                "were there at first, once the registry has read all of them. The id is the "
+                "were there at first, once the registry has read all of them. "
+                "Its data holds `durable`: true where a cluster keeps what is registered, so that "
+                "what was not told is gone; false where a restart forgets it. The id is the "
                 "revision.",
                 "content": {EVENT_STREAM: {"schema": {"type": "string"}}},
             },

@@ -20,7 +20,7 @@ from modelinstance.registry.statuses import StatusWrite
 from modelinstance.registry.timeline import MAX_STEP_SECONDS
 from modelinstance.registry.tracker import Tracker
 from modelinstance.registry.versions import UNKNOWN, Versions
-from modelinstance.registry.view import View, ViewState
+from modelinstance.registry.view import PodsView, View, ViewState
 
 WHOLE_CLUSTER = ""
 """The scope of a view that holds all namespaces."""
@@ -75,6 +75,7 @@ class Mirror:
         self.resync_interval = resync_interval
         local, monotonic = records.attend(), records.clock.monotonic()
         self.views = {scope: View(local, monotonic) for scope in scopes}
+        self.pods_views = {scope: PodsView(monotonic) for scope in self.views if follows_pods}
         self._versions = Versions()
         self._tracker = Tracker(records, self._versions, follows_pods=follows_pods)
         self.outbox = self._tracker.outbox
@@ -91,6 +92,27 @@ class Mirror:
     def state(self) -> ViewState:
         """How far what the registry answers can be trusted."""
         return ViewState(self.synced, self.age, self.stale, self.failure)
+
+    def pods_state(self, namespace: str = WHOLE_CLUSTER) -> ViewState | None:
+        """How far the evidence of pods can be trusted; ``None`` if nobody looks at them.
+
+        It is that of one namespace, or else the worst of all that are seen.
+        """
+        views = self.pods_views
+        view = (views.get(namespace) or views.get(WHOLE_CLUSTER)) if namespace else None
+        now = self.records.clock.monotonic()
+        states = [
+            each.state(now, self.resync_interval)
+            for each in (views.values() if view is None else (view,))
+        ]
+        if not states:
+            return None
+        return ViewState(
+            all(state.synced for state in states),
+            max(state.age for state in states),
+            any(state.stale for state in states),
+            next((state.failure for state in states if state.failure), None),
+        )
 
     @property
     def synced(self) -> bool:
@@ -116,7 +138,8 @@ class Mirror:
     def _hides(self, record: Record) -> bool:
         """Whether heartbeats of a record may have come that cannot be seen."""
         view = self.view_of(record.key.namespace)
-        return view is not None and record.timeline is view.timeline and self.stale
+        expected_there = view is not None and record.timeline in {None, view.timeline}
+        return expected_there and self.stale
 
     def view_of(self, namespace: str) -> View | None:
         """The view that holds a namespace; ``None`` when it is not seen."""

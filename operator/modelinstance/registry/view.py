@@ -18,6 +18,8 @@ MIN_GAP_SECONDS = 1.0
 """The least time between two LISTs that are asked for only as proof."""
 PATIENCE = 1.5
 """How much later than asked for a proof may come and still cover its whole gap."""
+QUIET_SECONDS = 60.0
+"""A watch of pods that is well shows it more often than that, even where nothing happens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +28,15 @@ class ViewState:
 
     ``synced``: everything was seen at least once. ``age``: seconds since the view was last proven
     current. ``stale``: it is older than a quiet and healthy cluster explains. ``failure``: why the
-    last look at the cluster failed.
+    last look at the cluster failed. ``durable``: a cluster keeps what is registered, so that a
+    restart forgets nothing.
     """
 
     synced: bool
     age: float
     stale: bool
     failure: str | None
+    durable: bool = True
 
 
 class View:
@@ -119,3 +123,34 @@ class View:
     def _left(self) -> float:
         deadline = self.timeline.next_deadline()
         return float("inf") if deadline is None else max(deadline - self.timeline.now, 0.0)
+
+
+class PodsView:
+    """When the pods of one namespace, or of the whole cluster, were last known to be current.
+
+    Nothing expires by it: what the pods showed last holds for as long as nobody can look at them.
+    """
+
+    def __init__(self, monotonic: float) -> None:
+        self._listed = False
+        self._proven = monotonic
+        self._failure: str | None = None
+
+    def prove(self, monotonic: float) -> None:
+        """A LIST was taken in, or the watch has told something or has ended well."""
+        self._listed = True
+        self._proven = monotonic
+        self._failure = None
+
+    def interrupt(self, why: str) -> None:
+        """A LIST or the watch failed."""
+        self._failure = why
+
+    def state(self, monotonic: float, resync_interval: float) -> ViewState:
+        """How far the evidence of pods can be trusted.
+
+        A watch may be cut and come back at once, so it is stale by its age alone.
+        """
+        age = max(monotonic - self._proven, 0.0)
+        stale = age > PATIENCE * min(resync_interval, QUIET_SECONDS)
+        return ViewState(self._listed, age, stale, self._failure)
