@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import yaml
 
 from controlplane.ports import free_port
 from support.waiting import eventually
 
 ROUTERS = Path(__file__).parents[2] / ".venv-routers" / "bin"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "litellm.yaml"
 MASTER_KEY = "sk-of-the-tests-0123456789abcdef0123456789"
 """LiteLLM's proxy does not start without one."""
 TOKEN = "of-the-tests"
@@ -154,6 +156,10 @@ class SGLang(RouterProcess):
     def workers(self) -> set[str]:
         return {worker["url"] for worker in self._listed()}
 
+    def models(self) -> dict[str, str]:
+        """What it takes each of its workers for, by URL."""
+        return {worker["url"]: worker["model_id"] for worker in self._listed()}
+
     def _listed(self) -> list[dict[str, Any]]:
         listed: list[dict[str, Any]] = self.http.get("/workers").json()["workers"]
         return listed
@@ -189,28 +195,35 @@ class VLLM(RouterProcess):
 
 
 class LiteLLM(RouterProcess):
-    """LiteLLM's proxy on a copy of a file that is made as it starts, as docs/routers.md says."""
+    """LiteLLM's proxy with the settings of examples/litellm.yaml, on a file of its models.
 
-    def __init__(self, folder: Path, config: Path) -> None:
-        self._config = config
-        self._started = folder / "started.yaml"
+    It does not retry: that would hide what fails.
+    """
+
+    def __init__(self, folder: Path, models: Path) -> None:
+        self._models = models
+        self._config = folder / "config.yaml"
+        for name, text in settings_of_the_example().items():
+            strict = text.replace("num_retries: 2", "num_retries: 0")
+            (folder / name).write_text(strict, encoding="utf-8")
+        settings = yaml.safe_load(self._config.read_text(encoding="utf-8"))
+        assert settings["router_settings"]["num_retries"] == 0
         super().__init__(folder)
         self.http.headers["Authorization"] = f"Bearer {MASTER_KEY}"
 
     def command(self) -> list[str | Path]:
         return [
-            "sh", "-c", 'cp "$1" "$2" && exec "$3" --config "$2" --host=127.0.0.1 --port="$4"',
-            "sh", self._config, self._started, ROUTERS / "litellm", str(self.port),
+            ROUTERS / "litellm", "--config", self._config, "--host=127.0.0.1",
+            f"--port={self.port}", "--telemetry=False",
         ]  # fmt: skip
-
-    def is_current(self) -> bool:
-        """What the liveness probe asks: whether it was started with the file as it is."""
-        command: list[str | Path] = ["cmp", "-s", self._config, self._started]
-        return subprocess.run(command, check=False).returncode == 0
 
     def start(self) -> None:
         """Start it and wait: it takes 15 s where it has run before."""
-        env = {"LITELLM_MASTER_KEY": MASTER_KEY, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+        env = {
+            "LITELLM_MASTER_KEY": MASTER_KEY,
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            "MODELS_FILE": str(self._models),
+        }
         self._process = Process(self.command(), self._log, env)
         eventually(self.listens, within=30)
 
@@ -221,6 +234,22 @@ class LiteLLM(RouterProcess):
             return self.http.get("/health/readiness").status_code == 200
         except httpx.TransportError:
             return False
+
+    def workers(self) -> set[str]:
+        listed = self.http.get("/model/info").raise_for_status().json()["data"]
+        return {model["litellm_params"]["api_base"].removesuffix("/v1") for model in listed}
+
+    def says(self, text: str) -> bool:
+        """Whether it has said something."""
+        return text in self._process.log()
+
+
+def settings_of_the_example() -> dict[str, str]:
+    """The files by which LiteLLM is set up in the example: its settings and the follower."""
+    manifests = yaml.safe_load_all(EXAMPLE.read_text(encoding="utf-8"))
+    (found,) = (each for each in manifests if each["kind"] == "ConfigMap")
+    data: dict[str, str] = found["data"]
+    return data
 
 
 def modelinstance(log: Path, *arguments: str | Path) -> Process:
