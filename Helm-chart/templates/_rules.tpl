@@ -47,6 +47,16 @@
   verbs:
   - patch
 {{- end }}
+{{- define "modelinstance.rules.servers" -}}
+- apiGroups:
+  - discovery.k8s.io
+  resources:
+  - endpointslices
+  verbs:
+  - get
+  resourceNames:
+  - kubernetes
+{{- end }}
 {{- define "modelinstance.rules.home" -}}
 - apiGroups:
   - modelinstance.dev

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import logging
 import socket
 from collections.abc import Coroutine, Iterable, Iterator
 from typing import Any
@@ -13,12 +12,12 @@ from typing import Any
 import uvicorn
 
 from modelinstance.cluster.access import Access as ClusterAccess
-from modelinstance.cluster.access import AccessError as ClusterAccessError
-from modelinstance.cluster.client import ClusterClient, ClusterError
+from modelinstance.cluster.client import ClusterClient
 from modelinstance.cluster.events import EventClient, EventWriter
 from modelinstance.cluster.listing import Lister
 from modelinstance.cluster.pods import PodClient
 from modelinstance.cluster.registration import RegistrationWriter
+from modelinstance.cluster.servers import Servers
 from modelinstance.cluster.supervisor import Supervisor
 from modelinstance.desk import Desk
 from modelinstance.http.access import Access
@@ -35,8 +34,6 @@ from modelinstance.registry.probation import Hysteresis
 from modelinstance.registry.probing import ProbeSchedule
 from modelinstance.settings import Settings
 from modelinstance.standalone import StandaloneDesk
-
-logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = 2
 """How long open HTTP requests may take during stop."""
@@ -71,7 +68,7 @@ class Operator:
             heartbeat_timeout_secs=settings.heartbeat_timeout_with(None),
         )
         _protect(self.registry)
-        self._access = cluster = ClusterAccess(settings.kubeconfig)
+        cluster = ClusterAccess(settings.kubeconfig)
         namespace = settings.operator_namespace
         self._client = ClusterClient(cluster)
         self.desk = Desk(self.registry, settings, RegistrationWriter(self._client))
@@ -87,7 +84,8 @@ class Operator:
         self._supervisor = Supervisor(cluster, self.desk, settings.namespaces, namespace)
         self.desk.listers = self._listers
         self.desk.supervisor = self._supervisor
-        self._guard = Guard(Networks(settings.allowed_networks), self._server_addresses)
+        servers = Servers(cluster, of_all=not settings.namespaces)
+        self._guard = Guard(Networks(settings.allowed_networks), servers.addresses)
         getter = Getter(self._guard)
         self._prober = Prober(ProbeSchedule(self.desk.records), getter, self.desk.tallies.probes)
         self._events = EventWriter(EventClient(cluster), self.desk.events)
@@ -101,6 +99,7 @@ class Operator:
                 events=self.desk.events,
                 scopes=tuple(self.desk.mirror.views),
             )
+            self.desk.enrolment.on_known.append(self._pods.registered)
         metrics = exposition(self.desk, self.desk.mirror)
         self.endpoint = Endpoint(self.desk, metrics, access)
 
@@ -125,17 +124,6 @@ class Operator:
         finally:
             settling.cancel()
             await self._client.close()
-
-    async def _server_addresses(self) -> list[str]:
-        """Where the API server is, as far as it can be known."""
-        found: list[str] = []
-        try:
-            configuration = await self._access.configuration()
-            found.append(configuration.host or "")
-            found.extend(await self._client.server_addresses())
-        except (ClusterAccessError, ClusterError) as error:
-            logger.warning("the API server does not tell its own address: %s", error)
-        return found
 
     async def _settle_down(self) -> None:
         """Once everything is read, spare the garbage collector the long-lived objects."""

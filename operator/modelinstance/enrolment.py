@@ -80,7 +80,8 @@ class ClusterEnrolment:
     """Enrols workers by writing their resources.
 
     While the API server is away they are held in memory, and written later. ``remove_after`` gives
-    the seconds after which a dead one's resource is removed.
+    the seconds after which a dead one's resource is removed. ``on_known`` is called with each
+    registration that is not written as a resource stands for it, and with the record of that.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class ClusterEnrolment:
     ) -> None:
         self.default_namespace = default_namespace
         self.removals = 0
+        self.on_known: list[Callable[[Registration, Record], None]] = []
         self._workers = workers
         self._records = workers.records
         self._mirror = mirror
@@ -124,6 +126,7 @@ class ClusterEnrolment:
         known = self._workers.find(registration)
         if known is not None and known.uid != NO_UID and not self._differs(known, registration):
             self._workers.arrive(known, registration.load)
+            self._tell(registration, known)
             return Registered(known, created=False)
         if not view.listed:
             return self._hold(registration, NOT_LISTED, created=known is None)
@@ -141,6 +144,11 @@ class ClusterEnrolment:
         self._held.pop(record.key, None)
         self._workers.arrive(record, registration.load)
         return Registered(record, created=known is None)
+
+    def _tell(self, registration: Registration, known: Record) -> None:
+        """Another's resource stands for the worker: who writes it may want to know what it says."""
+        for listener in self.on_known:
+            listener(registration, known)
 
     def _differs(self, known: Record, registration: Registration) -> bool:
         """Whether the resource was written from another registration of the same worker."""
@@ -230,6 +238,7 @@ class ClusterEnrolment:
             if record is not None and record.life is Life.HEARD:
                 self._workers.arrive(known, record.load)
             self._give_up(key, f"{known.key} stands for it")
+            self._tell(registration, known)
         if self._held.get(key) is held:
             del self._held[key]
 

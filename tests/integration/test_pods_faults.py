@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from support.agent_process import Scene
 from support.audit import AuditEntry
 from support.background import BackgroundLoop
 from support.cluster import Cluster
@@ -187,6 +189,28 @@ def test_without_rights_on_pods_all_else_goes_on(
     assert operator.metric("pods") == 0
 
 
+def test_pods_that_cannot_be_seen_any_more_empty_nothing_and_are_told_of(
+    cluster: Cluster, kubelet: Kubelet, start_operator: Start, background: BackgroundLoop
+) -> None:
+    line = Line(cluster, background)
+    operator = start_operator(cluster, RESYNC, server=line.url)
+    kubelet.run()
+    eventually(lambda: operator.selects() == "p")
+    eventually(lambda: operator.readyz()["pods"]["synced"])
+    line.respond(lambda _, path, __: path.endswith("/pods"), 403, {"message": "no right to pods"})
+    line.cut()
+    eventually(lambda: operator.readyz()["pods"]["stale"], within=5)
+    readiness = operator.get("/readyz")
+    assert (readiness.status_code, readiness.json()["ready"]) == (200, True)
+    assert "no right to pods" in readiness.json()["pods"]["failure"]
+    assert operator.metric("pods_view_age_seconds") > 0
+    assert operator.selects() == "p", "nothing was heard to the contrary"
+    assert "the pods were last seen" in why(operator)
+    line.clear()
+    eventually(lambda: not operator.readyz()["pods"]["stale"], within=20)
+    assert "the pods were last seen" not in why(operator)
+
+
 def test_it_can_be_switched_off(cluster: Cluster, kubelet: Kubelet, start_operator: Start) -> None:
     mark = cluster.audit_mark()
     operator = start_operator(cluster, "--no-pods")
@@ -195,6 +219,7 @@ def test_it_can_be_switched_off(cluster: Cluster, kubelet: Kubelet, start_operat
     eventually(lambda: cluster.phase("a") == "Healthy")
     assert operator.selects() == "a"
     assert not [entry for entry in cluster.audit(mark) if entry.resource == "pods"]
+    assert operator.readyz()["pods"] is None
 
 
 def test_pods_are_followed_where_instances_are(
@@ -257,6 +282,48 @@ def test_an_engine_is_asked_for_its_names(
     stays(lambda: second.selects("lora") == "p", 0.5)
     written = {entry.resource for entry in cluster.writes(mark)}
     assert written <= {"instanceregistries/status"}
+
+
+def test_an_agent_tells_the_names_of_the_engine_in_its_pod(
+    cluster: Cluster, kubelet: Kubelet, start_operator: Start, tmp_path: Path
+) -> None:
+    """Adapters come and go as the engine lists them, and outlive a restart of the operator."""
+    operator = start_operator(cluster)
+    with Scene(tmp_path) as scene:
+        engine = scene.engine("m", {"id": "lora-a", "parent": "m"})
+        made = kubelet.create(port=engine.port, aliases="mine", heartbeat_timeout_seconds="60")
+        kubelet.report(ip=engine.host, ready=True)
+        eventually(lambda: operator.instances()["default/p"]["reason"] == "AwaitingFirstHeartbeat")
+        within = {
+            "MODELINSTANCE_POD_NAME": "p",
+            "MODELINSTANCE_POD_UID": made["metadata"]["uid"],
+            "MODELINSTANCE_POD_NAMESPACE": "default",
+        }
+        scene.agent(engine, operator, flags=["--weight=7"], env=within)
+        eventually(lambda: operator.selects("lora-a") == "p")
+        assert operator.selects("m") == operator.selects("mine") == "p"
+        assert cluster.instances().keys() == {"default/p"}
+        assert cluster.get("p")["spec"]["weight"] == 100, "the pod's annotations rule"
+
+        engine.models = ("m", {"id": "lora-b", "parent": "m"})
+        eventually(lambda: operator.selects("lora-b") == "p")
+        assert operator.selects("lora-a") is None
+        assert operator.selects("mine") == "p"
+
+        edited = cluster.get("p")["metadata"]["generation"]
+        eventually(lambda: cluster.get("p")["status"]["observedGeneration"] == edited)
+        operator.kill()
+        mark = cluster.audit_mark()
+        second = start_operator(cluster)
+        eventually(lambda: second.metric("pods") == 1)
+        stays(lambda: second.selects("lora-b") == second.selects("mine") == "p", 0.5)
+        written = {entry.resource for entry in cluster.writes(mark)}
+        assert written <= {"instanceregistries/status"}
+
+        engine.models = ("m",)
+        scene.agent(engine, second, env=within)
+        eventually(lambda: second.selects("lora-b") is None)
+        assert second.selects("m") == second.selects("mine") == "p"
 
 
 def test_an_engine_at_a_forbidden_address_is_not_asked(

@@ -215,6 +215,22 @@ def test_the_api_server_is_never_asked_whatever_is_allowed(
         assert "is the API server, which is never asked" in describe(cluster, name)
 
 
+def test_an_api_server_that_never_answered_the_operator_is_known_by_the_endpoints(
+    cluster: Cluster, start_operator: Start
+) -> None:
+    operator = start_operator(cluster)
+    for name, port in (("server", 6443), ("other", 6444)):
+        cluster.create(
+            name, host="192.0.2.2", port=port,
+            heartbeat={"required": False}, probe={"path": "/version", **QUICK},
+        )  # fmt: skip
+    for name in ("server", "other"):
+        comes_to_fail(cluster, name)
+    assert "is the API server, which is never asked" in describe(cluster, "server")
+    assert "is the API server" not in describe(cluster, "other")
+    assert "the addresses of all API servers" not in operator.log()
+
+
 def test_a_redirect_is_a_failure_that_says_so(
     cluster: Cluster, start_operator: Start, engine: Engine
 ) -> None:

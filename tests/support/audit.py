@@ -80,17 +80,22 @@ def read(log: Path, since: int = 0) -> Iterator[AuditEntry]:
 
 @dataclass(frozen=True)
 class Rule:
-    """One verb on one resource; ``namespace`` is empty where it holds in all of them."""
+    """One verb on one resource.
+
+    ``namespace`` is empty where it holds in all of them, ``name`` where it holds for all objects.
+    """
 
     resource: str
     verb: str
     namespace: str
+    name: str = ""
 
     def allows(self, entry: AuditEntry) -> bool:
         """Whether it lets a request pass."""
         return (
             (self.resource, self.verb) == (entry.resource, entry.verb)
             and self.namespace in {"", entry.namespace}
+            and self.name in {"", entry.name}
         )  # fmt: skip
 
     def is_needed_for(self, entry: AuditEntry) -> bool:
@@ -103,11 +108,14 @@ class Rule:
 
 
 def rules_of(roles: Iterable[dict[str, Any]]) -> Iterator[Rule]:
-    """What Roles and ClusterRoles grant, on the resources of our API group and the core alone."""
+    """What Roles and ClusterRoles grant; outside of our API group and the core by name alone."""
     for role in roles:
         for rule in role["rules"]:
-            assert rule["apiGroups"] in (["modelinstance.dev"], [""])
-            assert rule.keys() == {"apiGroups", "resources", "verbs"}
+            names = rule.get("resourceNames", [""])
+            assert names
+            assert rule["apiGroups"] in (["modelinstance.dev"], [""]) or "" not in names
+            assert rule.keys() - {"resourceNames"} == {"apiGroups", "resources", "verbs"}
             for resource in rule["resources"]:
                 for verb in rule["verbs"]:
-                    yield Rule(resource, verb, role["metadata"].get("namespace", ""))
+                    for name in names:
+                        yield Rule(resource, verb, role["metadata"].get("namespace", ""), name)

@@ -26,6 +26,20 @@ API = "/apis/modelinstance.dev/v1alpha1"
 HEARTBEAT = "modelinstance.dev/heartbeat"
 
 
+API_SERVERS = {
+    "apiVersion": "discovery.k8s.io/v1",
+    "kind": "EndpointSlice",
+    "metadata": {"name": "kubernetes", "namespace": "default"},
+    "addressType": "IPv4",
+    "endpoints": [{"addresses": ["192.0.2.1"]}, {"addresses": ["192.0.2.2"]}],
+    "ports": [{"name": "https", "port": 6443, "protocol": "TCP"}],
+}
+"""What API servers keep up themselves, but for the one here, of two of them.
+
+Kubernetes wants no loopback address in it.
+"""
+
+
 class Cluster:
     """What a test does to a cluster. Requests are made as an admin."""
 
@@ -64,6 +78,7 @@ class Cluster:
     def install(self) -> None:
         """Apply the CRDs, the operator's namespace and its RBAC, exactly as in ``deploy/``."""
         self.kubectl("apply", "-k", str(ROOT / "crds"))
+        self.kubectl("apply", "-f", "-", stdin=json.dumps(API_SERVERS))
         for name in ("namespace", "common/serviceaccount", "cluster-wide/rbac"):
             self.kubectl("apply", "-f", str(ROOT / f"deploy/{name}.yaml"))
         self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")

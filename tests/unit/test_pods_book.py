@@ -90,6 +90,21 @@ def test_what_came_by_itself_is_let_go_with_the_label(records: Records, book: Po
     assert reason(own) is Reason.HEARTBEAT_NOT_REQUIRED
 
 
+@pytest.mark.parametrize("end", [{"terminating": True}, {"ended": True}])
+def test_what_came_by_itself_ends_with_a_pod_that_only_a_list_shows_gone(
+    records: Records, book: PodBook, end: dict[str, Any]
+) -> None:
+    book.take(facts())
+    said = spec(host="10.1.0.1", heartbeat_required=False)
+    own = records.put(key("agent"), "u", said, created=0.0, owner="uid-p")
+    book.take(facts(version=2, **end))
+    assert reason(own) is Reason.POD_TERMINATING
+    book.end_list("", [])
+    assert reason(own) is Reason.POD_TERMINATING
+    records.beat(own)
+    assert reason(own) is Reason.POD_TERMINATING
+
+
 def test_an_older_state_of_a_pod_is_not_taken(records: Records, book: PodBook) -> None:
     book.take(facts(version=5))
     record = make(records, facts())

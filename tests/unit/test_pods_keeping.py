@@ -14,22 +14,28 @@ from kubernetes_asyncio import client
 from modelinstance.cluster.access import Access
 from modelinstance.cluster.client import ClusterClient, ClusterError
 from modelinstance.cluster.pods import PodClient
-from modelinstance.cluster.translate import RawObject, pod_instance_body
+from modelinstance.cluster.registration import RegistrationWriter
+from modelinstance.cluster.translate import RawObject, observe, pod_instance_body
+from modelinstance.enrolment import ClusterEnrolment
 from modelinstance.outbound.getter import Getter
 from modelinstance.outbound.guard import Guard
 from modelinstance.outbound.networks import Networks
 from modelinstance.podkeeping.complaints import MAX_SAID, Complaints
 from modelinstance.podkeeping.gates import Gates
 from modelinstance.podkeeping.instances import Instances
+from modelinstance.podkeeping.keeper import PodKeeper
 from modelinstance.podkeeping.names import NameReader
 from modelinstance.registry.events import EventBook
 from modelinstance.registry.instance import InstanceKey
 from modelinstance.registry.mirror import Mirror
 from modelinstance.registry.podbook import PodBook
 from modelinstance.registry.pods import Gate, PodFacts
-from modelinstance.registry.podspecs import Names, instance_of
+from modelinstance.registry.podspecs import MAX_ALIASES, Names, instance_of
 from modelinstance.registry.records import Records
-from unit.builders import sync
+from modelinstance.registry.registrations import Pod, Registered, Registration
+from modelinstance.registry.tallies import Tallies
+from modelinstance.registry.workers import Workers
+from unit.builders import TIMEOUT, spec, sync
 from unit.pods import GATE, condition, facts, pod_json
 
 NO_OBJECTS: list[Any] = [None, "a page of a proxy", {}, {"metadata": {}}, {"metadata": "x"}, []]
@@ -168,6 +174,146 @@ async def test_the_names_that_an_engine_said_count_once_they_are_written(
     assert await room.instances.write()
     await room.instances.write()
     assert records.select("base") is record
+
+
+class Keeping:
+    """All that keeps pods, and what takes in registrations, in front of a server."""
+
+    def __init__(self, records: Records, server: Server) -> None:
+        self.server = server
+        self.mirror = Mirror(records)
+        self.events = EventBook(records, registry=lambda: None, counts=Counter())
+        self.keeper = PodKeeper(
+            server, self.mirror, Tallies(), Getter(Guard(Networks())), events=self.events,
+            scopes=("",),
+        )  # fmt: skip
+        self.enrolment = ClusterEnrolment(
+            Workers(records), self.mirror, RegistrationWriter(server),
+            default_namespace="prod", remove_after=lambda: 3600.0,
+        )  # fmt: skip
+        self.enrolment.on_known.append(self.keeper.registered)
+
+    def list_all(self, *pods: PodFacts) -> None:
+        """See all that is there."""
+        sync(self.mirror, *map(observe, self.server.kept.values()), version=self.server.version)
+        self.keeper.pods_listed("", pods, 1, 0)
+
+    async def register(self, *aliases: str, **fields: Any) -> Registered:
+        """An agent in the pod p registers; its weight and labels are its own."""
+        said = spec(host="10.1.0.1", aliases=frozenset(aliases), weight=7.0)
+        fields = {"pod": Pod("p", "uid-p"), "labels": {"tier": "gold"}, **fields}
+        return await self.enrolment.register(Registration("prod", said, **fields))
+
+    async def written(self) -> dict[str, Any]:
+        """The spec of the pod's resource, once all is written."""
+        while await self.keeper._instances.write():
+            pass
+        found: dict[str, Any] = self.server.kept["p"]["spec"]
+        return found
+
+    async def aliases(self) -> list[str]:
+        """The aliases of the pod's resource, once all is written."""
+        found: list[str] = (await self.written()).get("aliases", [])
+        return found
+
+
+@pytest.fixture
+async def keeping(records: Records) -> Keeping:
+    """A pod with an alias of its own has its resource."""
+    made = Keeping(records, Server())
+    made.list_all(facts(settings={"aliases": "mine"}))
+    assert await made.aliases() == ["mine"]
+    return made
+
+
+async def test_the_names_that_an_agent_tells_are_those_of_the_pods_instance(
+    records: Records, keeping: Keeping
+) -> None:
+    record = (await keeping.register("lora")).record
+    assert record.key == facts().key
+    assert await keeping.aliases() == ["lora", "mine"]
+    assert records.select("lora") is records.select("mine") is record
+    assert record.spec.weight == 1.0, "the rest is what the pod says"
+    assert "tier" not in record.labels
+
+    keeping.keeper.pod_changed(facts(settings={"aliases": "ours"}, version=2))
+    assert await keeping.aliases() == ["lora", "ours"]
+    await keeping.register("other", "ours")
+    assert await keeping.aliases() == ["other", "ours"]
+    applied = keeping.server.applied
+    await keeping.register("other", "ours")
+    assert await keeping.aliases() == ["other", "ours"]
+    assert keeping.server.applied == applied, "nothing is written for the same names"
+    await keeping.register()
+    assert await keeping.aliases() == ["ours"]
+    assert len(records) == 1
+
+
+async def test_the_names_that_an_agent_told_outlive_a_restart(keeping: Keeping) -> None:
+    await keeping.register("lora")
+    assert await keeping.aliases() == ["lora", "mine"]
+    applied = keeping.server.applied
+    again = Keeping(Records(TIMEOUT), keeping.server)
+    again.list_all(facts(settings={"aliases": "mine"}))
+    assert await again.aliases() == ["lora", "mine"]
+    assert keeping.server.applied == applied
+    again.keeper.pod_changed(facts(settings={"aliases": "ours"}, version=2))
+    assert await again.aliases() == ["lora", "ours"]
+    await again.register()
+    assert await again.aliases() == ["ours"]
+
+
+async def test_an_alias_that_its_owner_takes_back_is_not_taken_for_one_that_was_told(
+    keeping: Keeping,
+) -> None:
+    keeping.keeper.pod_changed(facts(version=2))
+    assert await keeping.aliases() == []
+    again = Keeping(Records(TIMEOUT), keeping.server)
+    again.list_all(facts(settings={"aliases": "mine"}, version=3))
+    assert await again.aliases() == ["mine"]
+
+
+async def test_what_an_agent_tells_before_all_is_listed_is_not_lost(keeping: Keeping) -> None:
+    again = Keeping(Records(TIMEOUT), keeping.server)
+    held = await again.register("early")
+    assert not held.stored
+    again.list_all(facts(settings={"aliases": "mine"}))
+    await again.enrolment._write_held()
+    assert await again.aliases() == ["early", "mine"]
+
+    again = Keeping(Records(TIMEOUT), keeping.server)
+    sync(again.mirror, *map(observe, keeping.server.kept.values()), version=99)
+    await again.register("later")  # the pods are yet to be listed
+    again.list_all(facts(settings={"aliases": "mine"}))
+    assert await again.aliases() == ["later", "mine"]
+
+
+async def test_another_pods_agent_and_one_that_the_pod_outlived_tell_nothing(
+    keeping: Keeping,
+) -> None:
+    await keeping.register("lora", pod=Pod("q", "uid-q"))
+    assert await keeping.aliases() == ["mine"]
+    await keeping.register("lora", pod=None)
+    assert await keeping.aliases() == ["lora", "mine"]
+    keeping.keeper.pod_deleted(facts().key, "uid-p", False)
+    await keeping.register("late")
+    assert keeping.keeper._names.told("uid-p") is None
+
+
+async def test_an_engine_that_is_asked_for_its_names_is_not_told_of(keeping: Keeping) -> None:
+    keeping.keeper.pod_changed(facts(settings={"discover-names": "true"}, version=2))
+    await keeping.register("lora")
+    assert await keeping.aliases() == []
+
+
+async def test_names_that_are_too_many_are_told_of(keeping: Keeping) -> None:
+    await keeping.register(*(f"lora-{number:02}" for number in range(MAX_ALIASES)))
+    shown = await keeping.aliases()
+    assert len(shown) == MAX_ALIASES
+    assert "mine" in shown
+    notes = [note for note in keeping.events.plan(9) if note.subject.kind == "Pod"]
+    assert [note.reason for note in notes] == ["AliasesLeftOut"]
+    assert "left out: lora-15" in notes[0].message
 
 
 async def test_an_answer_for_the_gate_does_not_bring_back_what_has_gone_or_lost_the_label(

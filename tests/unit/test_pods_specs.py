@@ -127,7 +127,7 @@ def test_labels_of_controllers_are_left_out() -> None:
 
 def test_the_engine_names_itself() -> None:
     pod = facts(settings={"aliases": "mine,base"})
-    wanted = instance_of(pod, Names("base", frozenset({"lora"})))
+    wanted = instance_of(pod, Names("base", ("lora",)))
     assert wanted.spec.model_name == "base"
     assert wanted.spec.aliases == {"lora", "mine"}
     assert wanted.digest != instance_of(pod).digest
@@ -136,19 +136,49 @@ def test_the_engine_names_itself() -> None:
 names = st.text(st.characters(codec="utf-8", exclude_characters=","), min_size=1, max_size=20)
 
 
-@given(model=names, others=st.frozensets(names, max_size=30), own=st.frozensets(names, max_size=20))
+@given(model=names, others=st.lists(names, max_size=30), own=st.frozensets(names, max_size=20))
 def test_what_was_written_tells_the_names_again(
-    model: str, others: frozenset[str], own: frozenset[str]
+    model: str, others: list[str], own: frozenset[str]
 ) -> None:
     """After a restart the names are taken from the resource: nothing else may come of them."""
     pod = facts(settings={"aliases": ",".join(own)} if own else {})
     try:
-        first = instance_of(pod, Names(model, others))
+        first = instance_of(pod, Names(model, tuple(others)))
     except SettingError:
         return
-    again = instance_of(pod, Names(first.spec.model_name, first.spec.aliases))
+    again = instance_of(pod, Names(first.spec.model_name, tuple(first.spec.aliases)))
     assert again.digest == first.digest
     assert len(first.spec.aliases) <= MAX_ALIASES
+
+
+@pytest.mark.parametrize("way", ["said", "told"])
+def test_the_owners_aliases_come_first_and_what_is_left_out_is_told(way: str) -> None:
+    pod = facts(settings={"aliases": "zeta,you"})
+    names = Names("vicuna", tuple(f"lora-{number}" for number in range(20, 0, -1)))
+    wanted = instance_of(pod, names) if way == "said" else instance_of(pod, told=names)
+    first = {f"lora-{number}" for number in range(20, 6, -1)}
+    assert wanted.spec.aliases == {"zeta", "you"} | first
+    assert wanted.left_out == tuple(f"lora-{number}" for number in range(6, 0, -1))
+
+
+def test_an_agent_tells_of_the_model_that_the_pod_names() -> None:
+    pod = facts(settings={"aliases": "mine"})
+    told = instance_of(pod, told=Names("vicuna", ("lora", "mine", "vicuna")))
+    assert told.spec.model_name == "vicuna"
+    assert told.spec.aliases == {"lora", "mine"}
+    assert told.told
+    assert not told.named
+    nothing_new = [Names("llama", ("lora",)), Names("vicuna", ("mine",)), Names("vicuna")]
+    for names in nothing_new:
+        assert instance_of(pod, told=names) == instance_of(pod)
+
+
+def test_what_an_agent_told_is_not_taken_for_what_others_say() -> None:
+    """By the digest a restart knows where the names of a resource are from."""
+    said, names = facts(settings={"aliases": "lora"}), Names("vicuna", ("lora",))
+    written = [instance_of(facts(), told=names), instance_of(facts(), names), instance_of(said)]
+    assert len({wanted.digest for wanted in written}) == 3
+    assert len({wanted.spec for wanted in written}) == 1
 
 
 @given(

@@ -15,8 +15,11 @@ CORE = ""
 """The API group of Kubernetes' own first resources."""
 
 
-def _rule(resource: str, *verbs: str, group: str = api.GROUP) -> dict[str, Any]:
-    return {"apiGroups": [group], "resources": [resource], "verbs": list(verbs)}
+def _rule(
+    resource: str, *verbs: str, group: str = api.GROUP, name: str | None = None
+) -> dict[str, Any]:
+    rule = {"apiGroups": [group], "resources": [resource], "verbs": list(verbs)}
+    return rule if name is None else rule | {"resourceNames": [name]}
 
 
 EVENTS = _rule("events", "create", "patch", group=CORE)
@@ -41,6 +44,13 @@ PODS = [
 """Wherever instances are mirrored, if there is to be one for each labelled pod.
 
 Of pods' statuses only our readiness gate is patched.
+"""
+
+SERVERS = [_rule("endpointslices", "get", group="discovery.k8s.io", name="kubernetes")]
+"""Where instances of all namespaces are mirrored: where all the API servers are.
+
+No instance is ever asked there. The EndpointSlice is in the namespace ``default``, which an
+operator of some namespaces has no business in.
 """
 
 HOME = [
@@ -74,6 +84,7 @@ EDIT = [
 RULES = {
     "watched": WATCHED,
     "pods": PODS,
+    "servers": SERVERS,
     "home": HOME,
     "home-unmirrored": HOME_UNMIRRORED,
     "view": VIEW,

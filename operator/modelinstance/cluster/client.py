@@ -145,10 +145,30 @@ class ClusterClient:
         """See whether a resource can be listed; raises `ClusterError` if not."""
         await self._call(f"LIST {plural}", "list", plural, namespace, limit=1)
 
+    async def all_server_addresses(self) -> list[str]:
+        """The addresses of all API servers, as ``host:port``: the endpoints of their Service."""
+        what = "GET EndpointSlice default/kubernetes"
+        shown = await self._request(
+            what,
+            "GET",
+            "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes",
+            (),
+            timeout=LIST_TIMEOUT_SECONDS,
+        )
+        try:
+            return [
+                f"[{address}]:{port['port']}" if ":" in address else f"{address}:{port['port']}"
+                for endpoint in shown["endpoints"] or ()
+                for address in endpoint["addresses"]
+                for port in shown.get("ports") or ()
+            ]
+        except (LookupError, TypeError, AttributeError) as error:
+            raise ClusterError(what, NO_API_SERVER) from error
+
     async def server_addresses(self) -> list[str]:
         """What the API server that answers calls its own address in the cluster, as ``host:port``.
 
-        It is the endpoint behind its Service. Whoever may log in may ask for it.
+        Whoever may log in may ask for it.
         """
         versions = await self._send(
             "GET /api",

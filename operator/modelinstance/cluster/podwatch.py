@@ -42,6 +42,14 @@ class PodDesk(Protocol):
         """A LIST begins; returns what `pods_listed` wants to know of that."""
         ...
 
+    def pods_seen(self, scope: str) -> None:
+        """The watch shows that the pods of a scope are known as they are now."""
+        ...
+
+    def pods_failed(self, scope: str, why: str) -> None:
+        """The pods of a scope cannot be listed or watched."""
+        ...
+
     def pods_listed(self, scope: str, pods: Sequence[PodFacts], version: int, floor: int) -> None:
         """All labelled pods of a scope, and the LIST's resourceVersion."""
         ...
@@ -82,10 +90,12 @@ class PodFollower:
                 if error.status == GONE:  # the version is too old by now: nothing is wrong
                     self._version = ""
                 else:
+                    self._desk.pods_failed(self._scope, str(error))
                     self._complain(error)
                 await asyncio.sleep(_delay(error, failures))
             else:
                 failures = 0
+                self._desk.pods_seen(self._scope)
                 self._heal()
             if loop.time() >= resync_at:
                 self._version = ""
@@ -127,6 +137,7 @@ class PodFollower:
                     "watch of pods", f"an event is not about a pod: {error}"
                 ) from error
             self._version = version
+            self._desk.pods_seen(self._scope)
 
     def _read(self, raw: RawObject) -> PodFacts | None:
         """A pod's facts; one that cannot be understood is named once, and left as it was."""

@@ -31,10 +31,11 @@ class Guard:
 
     The API server is known by addresses and ports: those of the variables KUBERNETES_SERVICE_HOST
     and KUBERNETES_SERVICE_PORT, which are the Service's, and those that ``read`` gives: where the
-    operator reaches it, and what it calls its own address, which is the Service's endpoint. Of
-    several API servers each tells of itself alone, so all that was told in the last hour counts.
-    Not known are an API server that has not answered yet, and further ways to one, such as a load
-    balancer or a port of a node: a connection there carries no credentials, as none does.
+    operator reaches it, the endpoints of the Service, and what it calls its own address. Where the
+    operator may not read the endpoints, each of several API servers tells of itself alone. So all
+    that was told in the last hour counts. Not known are then an API server that has not answered
+    yet, and ever further ways to one, such as a load balancer or a port of a node: a connection
+    there carries no credentials, as none does.
     """
 
     def __init__(self, networks: Networks, read: ReadServers | None = None) -> None:

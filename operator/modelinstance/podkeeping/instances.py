@@ -23,7 +23,9 @@ from modelinstance.registry.podbook import PodBook, is_made_for_pod
 from modelinstance.registry.podplans import Resource, Step, plan
 from modelinstance.registry.pods import PodFacts
 from modelinstance.registry.podspecs import (
+    DISCOVER,
     LABEL,
+    MAX_ALIASES,
     Names,
     PodInstance,
     SettingError,
@@ -41,6 +43,7 @@ MAX_SHOWN = 100
 INVALID = "InvalidAnnotation"
 TAKEN = "NameTaken"
 REFUSED = "InstanceRefused"
+LEFT_OUT = "AliasesLeftOut"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +87,33 @@ class Instances:
         self._outbox.add(key)
 
     def _recall(self, facts: PodFacts) -> None:
-        """After a restart the resource still holds the names that the engine said."""
-        if not self._names.waits_for(facts):
+        """After a restart the resource still holds the names that the engine said.
+
+        So it does those that an agent told, who does not tell them again.
+        """
+        asks = facts.settings.get(DISCOVER) == "true"
+        if not self._names.waits_for(facts) if asks else self._names.told(facts.uid) is not None:
             return
         record = self._mirror.records.get(facts.key)
         if record is None or record.owner != facts.uid or not is_made_for_pod(record):
             return
-        names = Names(record.spec.model_name, record.spec.aliases)
+        shown = record.spec
         try:
-            known = instance_of(facts, names).digest
+            if asks:
+                names = Names(shown.model_name, tuple(sorted(shown.aliases)))
+                known = instance_of(facts, names)
+            else:
+                own = instance_of(facts).spec
+                names = Names(own.model_name, tuple(sorted(shown.aliases - own.aliases)))
+                known = instance_of(facts, told=names)
         except SettingError:
             return
-        if known == self._mirror.pod_digest_of(facts.key):
+        if known.digest != self._mirror.pod_digest_of(facts.key):
+            return
+        if asks:
             self._names.remember(facts, names)
+        elif known.told:
+            self._names.tell(facts.uid, names)
 
     async def write(self) -> bool:
         """Write a few resources; returns whether there were any, and none failed."""
@@ -152,14 +169,23 @@ class Instances:
         if not pod.address or pod.terminating:
             return None
         try:
-            named = discovers_names(pod)
-            return instance_of(pod, self._names.get(pod.uid) if named else None)
+            if discovers_names(pod):
+                wanted = instance_of(pod, self._names.get(pod.uid))
+            else:
+                wanted = instance_of(pod, told=self._names.told(pod.uid))
         except SettingError as error:
             annotation = f"annotation {api.POD_PREFIX}{error.setting}"
             what = f"label {api.MODEL_LABEL}" if error.setting == LABEL else annotation
             said = " is missing" if error.value is None else f"={error.value[:MAX_SHOWN]!r}"
             self._complaints.say(pod, INVALID, f"{what}{said}: {error.instead}")
             return None
+        if wanted.left_out:
+            self._complaints.say(
+                pod, LEFT_OUT, f"an instance has {MAX_ALIASES} aliases at most, first those of the "
+                f"annotation {api.POD_PREFIX}aliases; left out: "
+                f"{', '.join(wanted.left_out)[:MAX_SHOWN]}",
+            )  # fmt: skip
+        return wanted
 
     async def _try(self, act: _Act) -> bool:
         """Do what is to be done for one name; returns whether it went well."""

@@ -18,8 +18,11 @@ from modelinstance.podkeeping.names import NameReader
 from modelinstance.registry.events import EventBook
 from modelinstance.registry.instance import InstanceKey
 from modelinstance.registry.mirror import Mirror
-from modelinstance.registry.podbook import PodBook
+from modelinstance.registry.podbook import PodBook, is_made_for_pod
 from modelinstance.registry.pods import PodFacts
+from modelinstance.registry.podspecs import Names
+from modelinstance.registry.record import Record
+from modelinstance.registry.registrations import Registration
 from modelinstance.registry.tallies import Tallies
 
 logger = logging.getLogger(__name__)
@@ -97,10 +100,19 @@ class PodKeeper:
         """See `PodDesk`."""
         return self.book.highest
 
+    def pods_seen(self, scope: str) -> None:
+        """See `PodDesk`."""
+        self._mirror.pods_views[scope].prove(self._mirror.records.clock.monotonic())
+
+    def pods_failed(self, scope: str, why: str) -> None:
+        """See `PodDesk`."""
+        self._mirror.pods_views[scope].interrupt(why)
+
     def pods_listed(self, scope: str, pods: Sequence[PodFacts], version: int, floor: int) -> None:
         """See `PodDesk`."""
         first = not self.book.is_listed(scope)
         self.book.end_list(scope, pods, version, floor)
+        self.pods_seen(scope)
         if first:
             logger.info("listed %d pods with the label %s", len(pods), api.MODEL_LABEL)
         self._count()
@@ -114,6 +126,24 @@ class PodKeeper:
         """See `PodDesk`."""
         self.book.drop(key, uid, lives=lives)
         self._count()
+
+    def registered(self, registration: Registration, record: Record) -> None:
+        """A worker has registered, and that record stands for it: a pod's gets its other names.
+
+        All else is what the pod says.
+        """
+        uid = record.owner
+        if uid is None or not is_made_for_pod(record):
+            return
+        if registration.pod is not None and registration.pod.uid != uid:
+            return
+        if self.book.of(uid) is None and self.book.is_listed(record.key.namespace):
+            return
+        said = registration.spec
+        names = Names(said.model_name, tuple(sorted(said.aliases)))
+        if self._names.told(uid) != names:
+            self._names.tell(uid, names)
+            self._look(record.key)
 
     def _count(self) -> None:
         self._tallies.pods = len(self.book)

@@ -1,4 +1,4 @@
-"""Asks engines under which names they answer, where their pods want that."""
+"""Under which names engines answer: asked where their pods want that, or told by agents."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class _Asked(Expiring):
 
 
 class NameReader:
-    """The names of the engines in pods with ``discover-names``.
+    """The names of the engines in pods: with ``discover-names``, and those that agents tell.
 
     ``changed`` is called with each pod whose engine has just said others than before. What it costs
     grows with the engines that are due, not with all.
@@ -61,12 +61,21 @@ class NameReader:
         self._book = book
         self._changed = changed
         self._names: dict[str, Names] = {}
+        self._told: dict[str, Names] = {}
         self._asked: dict[str, _Asked] = {}
         self._timeline: Timeline[_Asked] = Timeline()
 
     def get(self, uid: str) -> Names | None:
         """The names of a pod's engine, if it has said them."""
         return self._names.get(uid)
+
+    def told(self, uid: str) -> Names | None:
+        """The names of a pod's engine that an agent has told, if it has."""
+        return self._told.get(uid)
+
+    def tell(self, uid: str, names: Names) -> None:
+        """An agent tells of the engine in a pod."""
+        self._told[uid] = names
 
     def look(self, facts: PodFacts) -> None:
         """A pod may have changed."""
@@ -94,6 +103,7 @@ class NameReader:
     def forget(self, uid: str) -> None:
         """A pod is gone."""
         self._names.pop(uid, None)
+        self._told.pop(uid, None)
         self._ask_no_more(uid)
 
     def _ask_no_more(self, uid: str) -> None:
@@ -170,7 +180,7 @@ def names_in(got: Got) -> Names:
     models = _first(name for name, parent in known if not parent)
     if models is None:
         raise NamesError("its list holds no model without a parent")
-    return Names(models, frozenset(name for name, _ in known) - {models})
+    return Names(models, tuple(dict.fromkeys(name for name, _ in known if name != models)))
 
 
 def _first(names: Iterable[str]) -> str | None:

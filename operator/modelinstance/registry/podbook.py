@@ -103,7 +103,10 @@ class PodBook:
         self._tell(facts.key)
 
     def drop(self, key: InstanceKey, uid: str, *, lives: bool = False) -> None:
-        """A pod is gone; or it ``lives``, and is none of ours any more."""
+        """A pod is gone; or it ``lives``, and is none of ours any more.
+
+        It may live as well where a LIST does not show it: not if its end had begun.
+        """
         known = self._pods.get(key)
         if known is None or known.uid != uid:
             return
@@ -113,9 +116,10 @@ class PodBook:
         self._versions.pop(uid, None)
         left = self._places.pop(uid, frozenset())
         self._leave(uid, left)
+        ended = not lives or known.terminating or known.ended
         for record in self._records.owned_by(uid):
-            made = is_made_for_pod(record)
-            self._records.set_pod(record, None if lives and not made else GONE)
+            gone = ended or is_made_for_pod(record)
+            self._records.set_pod(record, GONE if gone else None)
         self._judge_others(uid, left)
         for listener in self._end_listeners:
             listener(uid)

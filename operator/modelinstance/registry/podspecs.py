@@ -62,27 +62,35 @@ class SettingError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The names under which an engine itself says that it answers, the model's first."""
+    """The names under which an engine answers: the model's, and the others in its own order."""
 
     model: str
-    others: frozenset[str] = frozenset()
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class PodInstance:
-    """The instance that a pod asks for. ``named``: its engine has said its names."""
+    """The instance that a pod asks for.
+
+    ``named``: its engine has said its names. ``told``: it has names that an agent has told.
+    ``left_out`` are the names that are too many.
+    """
 
     key: InstanceKey
     pod_uid: str
     spec: InstanceSpec
     labels: Mapping[str, str] = field(default_factory=dict)
     named: bool = False
+    told: bool = False
+    left_out: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
         """Tells whether two ask for the same resource."""
         spec = asdict(self.spec) | {"aliases": sorted(self.spec.aliases)}
         said = [self.pod_uid, spec, sorted(self.labels.items()), self.named]
+        if self.told:
+            said.append("told")
         return blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
@@ -94,15 +102,23 @@ def discovers_names(facts: PodFacts) -> bool:
     return value == "true"
 
 
-def instance_of(facts: PodFacts, names: Names | None = None) -> PodInstance:
+def instance_of(
+    facts: PodFacts, names: Names | None = None, *, told: Names | None = None
+) -> PodInstance:
     """The instance that a pod with an address asks for. Raises `SettingError`.
 
-    ``names`` are those that its engine said; they go before those of the annotations.
+    ``names`` are those that its engine said: its model is that of the instance. ``told`` are those
+    that an agent told; they count for that model alone. The aliases of the annotation come first.
     """
-    model, aliases = _model(facts), _aliases(facts)
+    model, own = _model(facts), _aliases(facts)
     if names is not None:
-        aliases = names.others | aliases
-        model = names.model
+        model, others = names.model, names.others
+    elif told is not None and told.model == model:
+        others = told.others
+    else:
+        others = ()
+    aliases = [name for name in dict.fromkeys((*own, *others)) if name != model]
+    kept = frozenset(aliases[:MAX_ALIASES])
     timeout = _number(facts, "heartbeat-timeout-seconds", 1, MAX_TIMEOUT_SECONDS)
     weight = _number(facts, "weight", 0, MAX_WEIGHT)
     spec = InstanceSpec(
@@ -111,12 +127,20 @@ def instance_of(facts: PodFacts, names: Names | None = None) -> PodInstance:
         port=port_of(facts),
         scheme=_scheme(facts),
         base_path=_base_path(facts),
-        aliases=frozenset(sorted(aliases - {model})[:MAX_ALIASES]),
+        aliases=kept,
         weight=(USUAL_WEIGHT if weight is None else weight) / USUAL_WEIGHT,
         heartbeat_required=timeout is not None,
         heartbeat_timeout=timeout,
     )
-    return PodInstance(facts.key, facts.uid, spec, labels_of(facts), named=names is not None)
+    return PodInstance(
+        facts.key,
+        facts.uid,
+        spec,
+        labels_of(facts),
+        named=names is not None,
+        told=names is None and not kept <= {*own},
+        left_out=tuple(aliases[MAX_ALIASES:]),
+    )
 
 
 def labels_of(facts: PodFacts) -> dict[str, str]:
@@ -147,11 +171,11 @@ def _model(facts: PodFacts) -> str:
     return name
 
 
-def _aliases(facts: PodFacts) -> frozenset[str]:
+def _aliases(facts: PodFacts) -> tuple[str, ...]:
     value = facts.settings.get("aliases")
     if value is None:
-        return frozenset()
-    names = frozenset(name for each in value.split(",") if (name := each.strip()))
+        return ()
+    names = tuple(dict.fromkeys(name for each in value.split(",") if (name := each.strip())))
     if not names or len(names) > MAX_ALIASES or not all(map(is_name, names)):
         raise SettingError(
             "aliases", value, f"write 1 to {MAX_ALIASES} names with commas between them, for "
