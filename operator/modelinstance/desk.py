@@ -15,7 +15,7 @@ from modelinstance.cluster.supervisor import Supervisor
 from modelinstance.enrolment import ClusterEnrolment
 from modelinstance.journal import Journal
 from modelinstance.registry import EmbeddedModelRegistry
-from modelinstance.registry.events import EventBook, Subject
+from modelinstance.registry.events import REGISTRY_KIND, EventBook, Subject
 from modelinstance.registry.instance import InstanceKey
 from modelinstance.registry.mirror import WHOLE_CLUSTER, Listing, Mirror
 from modelinstance.registry.observed import Observed
@@ -87,12 +87,16 @@ class Desk:
         """How far the answers can be trusted."""
         return self.mirror.state()
 
+    def pods_state(self, namespace: str = WHOLE_CLUSTER) -> ViewState | None:
+        """How far the evidence of pods can be trusted."""
+        return self.mirror.pods_state(namespace)
+
     def _registry_object(self) -> Subject | None:
         """The InstanceRegistry, as Events name it."""
         if self.home.current is None:
             return None
         key = InstanceKey(self._settings.operator_namespace, api.REGISTRY_NAME)
-        return Subject("InstanceRegistry", key, self.home.current.uid)
+        return Subject(REGISTRY_KIND, key, self.home.current.uid)
 
     async def keep_time(self) -> None:
         """Expire what falls silent, and tell of it, until cancelled."""

@@ -21,7 +21,7 @@ DEAD_AFTER_SECONDS = 5
 AWAY_SECONDS = 20
 """That of a worker that has to find the way to another pod of the operator meanwhile."""
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")

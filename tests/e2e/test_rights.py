@@ -13,7 +13,7 @@ from modelinstance.registry.events import UPDATE_SECONDS
 from support.audit import AuditEntry, Rule, rules_of
 from support.waiting import eventually
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(600)
 
 
 SCOPES: dict[str, tuple[str, ...]] = {"all": (), "own": ("home",), "another": ("users",)}

@@ -11,7 +11,7 @@ from e2e.cluster import CRDS, RealCluster, Release
 from e2e.people import Town, instance
 from support.waiting import eventually
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(600)
 
 
 STATUSES = ("modelinstances/status", "instanceregistries/status")

@@ -14,7 +14,7 @@ from support.waiting import eventually
 
 PREVIOUS_CHART = Path(__file__).parent / "fixtures/modelinstance-operator-0.1.0.tgz"
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture

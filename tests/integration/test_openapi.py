@@ -13,7 +13,7 @@ from support.cluster import ROOT, Cluster
 from support.operator_process import OperatorProcess, Start
 from support.waiting import PATIENCE, eventually
 
-FUZZING_SECONDS = 40
+FUZZING_SECONDS = 100
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
@@ -135,10 +136,10 @@ def test_a_signal_ends_it_in_time_whoever_watches_or_waits(number: int, serve: S
 def test_a_connection_outlives_the_pause_between_two_heartbeats(serve: Serve) -> None:
     server = serve()
     where = server.http.base_url
-    with socket.create_connection((where.host, where.port or 0)) as connection:
-        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert connection.recv(10_000).startswith(b"HTTP/1.1 200 ")
-        closed, _, _ = select.select([connection], [], [], PERIOD_SECONDS + 1)
+    with closing(HTTPConnection(where.host, where.port)) as connection:
+        connection.request("GET", "/livez")
+        assert connection.getresponse().read()
+        closed, _, _ = select.select([connection.sock], [], [], PERIOD_SECONDS + 1)
         assert not closed
 
 

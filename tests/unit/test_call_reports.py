@@ -12,7 +12,6 @@ from modelinstance.registry.reports import (
     MAX_REPORTERS,
     WINDOW_SECONDS,
     CallOutcome,
-    Opinions,
     ReportResult,
     Reports,
 )
@@ -73,6 +72,22 @@ def test_one_reporter_alone_cannot_take_out_what_others_use_well(
     assert is_out(one), "two against one"
 
 
+def test_one_failure_does_not_unsay_that_it_is_used_well(
+    records: Records, reports: Reports, clock: FakeClock
+) -> None:
+    one = heard(records)[0]
+    reports.take(one, "b", SUCCESS)
+    live(records, clock, 1)
+    reports.take(one, "b", FAILURE, 2)
+    reports.take(one, "a", FAILURE, 3)
+    assert (reports.opinions(one).bad, reports.opinions(one).good) == (1, 1)
+    assert not is_out(one)
+    live(records, clock, WINDOW_SECONDS - 1)
+    assert reports.opinions(one).good == 0, "its success is long past, its failure is not"
+    reports.take(one, "b", FAILURE)
+    assert is_out(one)
+
+
 def test_what_was_said_long_ago_does_not_count(
     records: Records, reports: Reports, clock: FakeClock
 ) -> None:
@@ -117,6 +132,49 @@ def test_at_most_half_are_taken_out(records: Records, reports: Reports) -> None:
     for record in many:
         reports.take(record, "a", FAILURE, 100)
     assert sum(map(is_out, many)) == 2
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "out"),
+    [((FAILURE,) * 3, 2), ((TIMEOUT,) * 9, 1), ((TIMEOUT, FAILURE, FAILURE), 1)],
+    ids=["dead", "busy", "busy, and some fail"],
+)
+def test_all_that_fail_outright_go_while_another_is_used_well(
+    outcomes: tuple[CallOutcome, ...], out: int, records: Records, reports: Reports
+) -> None:
+    """As those do whose agents beat on, though the engine is gone."""
+    *dead, living = many = heard(records, 3)
+    for router in ("a", "b"):
+        for record in dead:
+            for outcome in outcomes:
+                reports.take(living, router, SUCCESS)
+                reports.take(record, router, outcome)
+    assert sum(map(is_out, many)) == out
+    assert living.verdict.ready
+
+
+def test_the_last_that_is_used_well_stays_where_it_fails_then(
+    records: Records, reports: Reports, clock: FakeClock
+) -> None:
+    one, other, last = many = heard(records, 3)
+    reports.take(one, "a", FAILURE, 3)
+    assert is_out(one)
+    reports.take(last, "a", SUCCESS)
+    live(records, clock, WINDOW_SECONDS)
+    reports.take(other, "a", FAILURE, 3)
+    assert not is_out(other), "nobody has used the last one well of late"
+    reports.take(last, "a", SUCCESS)
+    reports.take(last, "a", FAILURE, 3)
+    reports.take(other, "a", FAILURE)
+    assert not is_out(other), "the last one fails as well"
+    assert sum(map(is_out, many)) == 1
+    reports.take(last, "b", SUCCESS)
+    records.set_drained(last, drained=True)
+    reports.take(other, "a", FAILURE)
+    assert not is_out(other), "the last one is out"
+    records.set_drained(last, drained=False)
+    reports.take(other, "a", FAILURE)
+    assert is_out(other)
 
 
 @pytest.mark.parametrize(("outcome", "out"), [(FAILURE, True), (TIMEOUT, False)])
@@ -174,7 +232,8 @@ def test_reporters_are_bounded(records: Records, reports: Reports) -> None:
     one = heard(records)[0]
     for index in range(MAX_REPORTERS * 3):
         reports.take(one, f"r{index}", SUCCESS)
-    assert reports.opinions(one) == Opinions(bad=0, good=MAX_REPORTERS, refused=False)
+    told = reports.opinions(one)
+    assert (told.bad, told.good, told.refused) == (0, MAX_REPORTERS, False)
 
 
 def test_nothing_is_left_of_records_that_are_gone(records: Records, reports: Reports) -> None:
@@ -182,6 +241,7 @@ def test_nothing_is_left_of_records_that_are_gone(records: Records, reports: Rep
     for record in many:
         reports.take(record, "a", FAILURE, 3)
         reports.take(record, "a", SUCCESS)
+    put(records, "vicuna-3", host="h3", model_name="alpaca", heartbeat_timeout=LONG)
     for record in many:
         records.remove(record.key)
     assert len(reports) == 0

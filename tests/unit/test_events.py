@@ -27,8 +27,9 @@ from modelinstance.registry.events import (
     Subject,
 )
 from modelinstance.registry.instance import NO_UID
+from modelinstance.registry.outages import GuardSettings
 from modelinstance.registry.outbox import JITTER
-from modelinstance.registry.reasons import Phase, Reason
+from modelinstance.registry.reasons import Phase, Reason, RegistryReason
 from modelinstance.registry.records import Records
 from unit.builders import TIMEOUT, key, live, put
 from unit.clock import FakeClock
@@ -281,6 +282,46 @@ def test_the_registry_has_events_too(book: Book) -> None:
     bookless.note_registry("CorrelatedSilence", "half of all fell silent", warning=True)
     assert bookless.plan(10) == []
     assert book.counts["dropped"] == 1
+
+
+def test_that_so_many_fell_silent_is_told_whatever_else_there_is_to_tell(
+    book: Book, records: Records
+) -> None:
+    many = MAX_WAITING + 500
+    records.guard.configure(GuardSettings())
+    records.guard.on_outage.append(
+        lambda outage: book.note_registry(outage.reason, str(outage), warning=outage.began)
+    )
+    changes = Changes(records)
+    changes.on_change(book.note_change)
+    for number in range(many):
+        records.beat(put(records, f"i-{number}", host=f"h{number}"))
+    while changes.look():
+        pass
+    book.pass_time(TIMEOUT + 1)
+    while changes.look():
+        pass
+    assert book.waiting == MAX_WAITING
+    (first,) = book.plan(1)
+    assert (first.subject, first.reason) == (REGISTRY, RegistryReason.CORRELATED_SILENCE)
+    for number in range(many):
+        book.say(f"later-{number}")
+    book.settled(first, EventOutcome.FAILED)
+    book.pass_time(2)
+    (again,) = book.plan(1)
+    assert again == first, "what was tried in vain is not forgotten either"
+    book.settled(again, EventOutcome.WRITTEN)
+    assert REGISTRY not in {write.subject for write in book.write()}
+
+
+def test_of_the_registry_no_more_waits_than_of_any_object(book: Book) -> None:
+    for number in range(20):
+        book.note_registry("CorrelatedSilence", f"m-{number}", warning=True)
+    for number in range(MAX_WAITING + 10):
+        book.say(f"i-{number}")
+    assert book.waiting == MAX_WAITING
+    told = [write for write in book.write() if write.subject == REGISTRY]
+    assert [write.message for write in told] == [f"m-{number}" for number in range(15, 20)]
 
 
 def test_what_has_no_resource_has_no_event(book: Book, records: Records) -> None:

@@ -62,6 +62,7 @@ CLUSTER = {
     "status_writes_pending": ("gauge", set()),
     "probes": ("counter", {"result"}),
     "pods": ("gauge", set()),
+    "pods_view_age_seconds": ("gauge", set()),
     "pod_writes": ("counter", {"kind", "result"}),
     "kubernetes_events": ("counter", {"result"}),
     "events_lost": ("counter", set()),
@@ -304,6 +305,22 @@ async def test_the_view_of_the_cluster_is_shown_with_its_age(desk: StandaloneDes
         desk.view_state = lambda state=state: state  # type: ignore[method-assign,misc]
         assert value(desk, "view_age_seconds") == age
         assert value(desk, "view_stale") == stale
+
+
+def test_the_age_of_what_pods_showed_is_that_of_the_scope_seen_least_lately(
+    desk: StandaloneDesk, records: Records, clock: FakeClock
+) -> None:
+    mirror = Mirror(records, scopes=("a", "b"))
+    clock.advance(7)
+    mirror.pods_views["a"].prove(clock.monotonic())
+    assert value(desk, "pods_view_age_seconds", mirror) == 7
+    mirror.pods_views["b"].prove(clock.monotonic())
+    assert value(desk, "pods_view_age_seconds", mirror) == 0
+
+
+def test_where_nobody_looks_at_pods_no_age_is_shown(desk: StandaloneDesk, records: Records) -> None:
+    mirror = Mirror(records, follows_pods=False)
+    assert values(desk, "pods_view_age_seconds", mirror=mirror) == {}
 
 
 def test_what_became_of_registrations_is_counted(

@@ -16,13 +16,25 @@ from modelinstance.registry.outages import GuardSettings
 from modelinstance.registry.past import Past
 from modelinstance.registry.pods import PodCondition, PodState
 from modelinstance.registry.probation import Hysteresis
+from modelinstance.registry.probing import ProbeOutcome, ProbeResult, ProbeSchedule
 from modelinstance.registry.prospects import PROSPECTS, prospects
-from modelinstance.registry.reasons import REASONS, Reason
+from modelinstance.registry.reasons import REASONS, Phase, Reason
 from modelinstance.registry.record import Record
 from modelinstance.registry.records import Records
 from modelinstance.registry.reports import CallOutcome, Opinions, Reports
 from modelinstance.registry.view import ViewState
-from unit.builders import TIMEOUT, key, live, lose_sight, observed, put, spec, sync
+from unit.builders import (
+    TIMEOUT,
+    key,
+    live,
+    lose_sight,
+    observed,
+    put,
+    reported,
+    spec,
+    sync,
+    watch,
+)
 from unit.clock import FakeClock
 
 CURRENT = ViewState(synced=True, age=0.42, stale=False, failure=None)
@@ -151,7 +163,7 @@ CASES: dict[Reason, tuple[Callable[[Records, FakeClock], Record], str, str, list
     ),
     Reason.DRAIN_REQUESTED: (
         drained,
-        "drain", "a drain was asked for over HTTP",
+        "drain", "a drain was asked for over HTTP 0.0 s ago",
         ["taking the drain back: DELETE .../drain", "a registration of the worker"],
     ),
     Reason.POD_TERMINATING: (
@@ -161,7 +173,7 @@ CASES: dict[Reason, tuple[Callable[[Records, FakeClock], Record], str, str, list
     ),
     Reason.DEREGISTERED: (
         deregistered,
-        "registration", "the worker said goodbye",
+        "registration", "the worker said goodbye 0.0 s ago",
         ["a registration of the worker; no heartbeat"],
     ),
     Reason.POD_REPLACED: (
@@ -183,7 +195,8 @@ CASES: dict[Reason, tuple[Callable[[Records, FakeClock], Record], str, str, list
     ),
     Reason.FLAPPING: (
         flapping,
-        "flapping", "3 falls within 600 s: on probation, to be well for 30 s; it is not well",
+        "flapping", "3 falls within 600 s (0.0, 2.0, 4.0 s ago): on probation, to be well for "
+        "30 s, then heard; it is not well",
         ["being well for 30 s, which it is not: No heartbeat within 2 s; look at the worker at "
          "http://10.0.0.5:8000, a new heartbeat makes it Healthy",
          "600 s of not being well: then what ails it is shown instead"],
@@ -230,9 +243,9 @@ CASES: dict[Reason, tuple[Callable[[Records, FakeClock], Record], str, str, list
     ),
     Reason.CALLS_FAILING: (
         ejected,
-        "calls", "0 reporters find it bad, 0 good, within 30 s: calls to it failed; on probation, "
-        "to be well for 30 s; well for 0.0 s, not heard since",
-        ["being well for 30.0 s more and a beat; no report of a success",
+        "calls", "0 reporters find it bad, 0 good, within 30 s: calls to it failed, and it was "
+        "taken out 0.0 s ago; on probation, to be well for 30 s, then heard; well for 0.0 s",
+        ["being well for 30.0 s more, then a heartbeat; no report of a success",
          "silence for 10.0 s more"],
     ),
     Reason.HEARTBEAT_NOT_REQUIRED: (
@@ -249,9 +262,10 @@ CASES: dict[Reason, tuple[Callable[[Records, FakeClock], Record], str, str, list
     ),
     Reason.CORRELATED_SILENCE: (
         frozen,
-        "guard", "its silence is one of many that began at once: its expiry is held back",
+        "guard", "its silence is one of many, an outage that began 0.0 s ago: its expiry is held "
+        "back for 600.0 s more unless heard",
         ["a heartbeat: then it is Healthy",
-         "600 s since it began: then it is Unhealthy, HeartbeatExpired",
+         "silence for 600.0 s more: then it is Unhealthy, HeartbeatExpired",
          "the others' recovery: then its own silence counts after 10 s"],
     ),
     Reason.HEARTBEAT_EXPIRED: (
@@ -328,6 +342,24 @@ def test_what_is_well_is_told_of_by_every_check(strict: Records) -> None:
     }
 
 
+def test_what_pods_showed_last_is_told_with_its_age_once_nobody_sees_them(
+    strict: Records,
+) -> None:
+    record = with_pod(strict, PodCondition.READY, required=False)
+    shown = "its pod is Ready: the kubelet's word"
+    for pods, told in {
+        None: shown,
+        ViewState(True, 3.0, False, "HTTP 403"): shown,
+        ViewState(True, 91.26, True, None): f"{shown}; the pods were last seen 91.3 s ago",
+        ViewState(True, 91.26, True, "HTTP 403"): (
+            f"{shown}; the pods were last seen 91.3 s ago: HTTP 403"
+        ),
+    }.items():
+        now = findings(look(strict, record, CURRENT, NONE, pods))
+        seen = {found.check: found.evidence for found in now}
+        assert seen["readiness"] == seen["termination"] == told
+
+
 def test_ages_are_those_of_now(strict: Records, clock: FakeClock) -> None:
     record = heard(strict)
     live(strict, clock, 3.25)
@@ -356,15 +388,17 @@ def test_one_on_probation_is_told_how_far_it_has_got(strict: Records, clock: Fak
     record = flapping(strict, clock)
     strict.beat(record)
     live(strict, clock, 1)
-    assert seen(strict, record)["flapping"].endswith("well for 1.0 s, not heard since")
-    assert prospects(known(strict, record)) == [
-        "being well for 29.0 s more and a beat; no report of a success"
-    ]
-    strict.beat(record)
     now = known(strict, record)
-    assert seen(strict, record)["flapping"].endswith("well for 1.0 s, heard since")
-    assert prospects(now) == ["being well for 29.0 s more; no report of a success"]
-    assert (now.falls, now.well_for) == (3, 1.0)
+    assert (len(now.falls), now.well_for) == (3, 1.0)
+    proof = "on probation, to be well for 30 s, then heard; well for 1.0 s"
+    assert seen(strict, record)["flapping"].endswith(proof)
+    assert prospects(now) == [
+        "being well for 29.0 s more, then a heartbeat; no report of a success"
+    ]
+    for _ in range(29):
+        strict.beat(record)
+        live(strict, clock, 1)
+    assert prospects(known(strict, record)) == ["a heartbeat; no report of a success"]
 
 
 def test_falls_of_long_ago_are_not_told(strict: Records, clock: FakeClock) -> None:
@@ -372,11 +406,150 @@ def test_falls_of_long_ago_are_not_told(strict: Records, clock: FakeClock) -> No
     for _ in range(2):
         strict.beat(record)
         live(strict, clock, 2)
-    assert seen(strict, record)["flapping"] == "2 falls within 600 s: at 3 it has to prove itself"
+    assert seen(strict, record)["flapping"] == (
+        "2 falls within 600 s (0.0, 2.0 s ago): at 3 it has to prove itself"
+    )
     live(strict, clock, 599)
-    assert known(strict, record).falls == 1
+    assert len(known(strict, record).falls) == 1
     live(strict, clock, 2)
-    assert known(strict, record).falls == 0
+    assert known(strict, record).falls == ()
+
+
+def test_of_many_falls_the_ages_of_the_last_are_told(strict: Records, clock: FakeClock) -> None:
+    record = put(strict, heartbeat_timeout=2.0)
+    for _ in range(5):
+        strict.beat(record)
+        live(strict, clock, 2)
+    live(strict, clock, 1)
+    strict.probations.forget(record)
+    assert seen(strict, record)["flapping"] == (
+        "5 falls within 600 s (the last 1.0, 3.0, 5.0 s ago): at 3 it has to prove itself"
+    )
+
+
+def test_since_when_it_was_drained_or_has_said_goodbye_is_told(
+    strict: Records, clock: FakeClock
+) -> None:
+    record = heard(strict)
+    strict.set_drained(record, drained=True)
+    live(strict, clock, 2)
+    strict.set_deregistered(record, deregistered=True)
+    live(strict, clock, 1)
+    strict.set_drained(record, drained=True)
+    strict.set_deregistered(record, deregistered=True)
+    told = seen(strict, record)
+    assert told["drain"] == "a drain was asked for over HTTP 3.0 s ago", "not for the second time"
+    assert told["registration"] == "the worker said goodbye 1.0 s ago"
+    strict.set_drained(record, drained=False)
+    strict.set_deregistered(record, deregistered=False)
+    told = seen(strict, record)
+    assert told["drain"] == "no drain was asked for over HTTP"
+    assert told["registration"] == "the worker has not said goodbye"
+    strict.set_drained(record, drained=True)
+    assert seen(strict, record)["drain"].endswith(" 0.0 s ago")
+    put(strict, host="elsewhere")
+    assert (record.drained_since, record.deregistered_since) == (None, None)
+
+
+def test_since_when_it_is_drained_is_known_after_a_restart(
+    records: Records, mirror: Mirror, clock: FakeClock
+) -> None:
+    clock.advance(90)
+    status = reported(Phase.DRAINING, Reason.DRAIN_REQUESTED, drained=True, deregistered=True)
+    sync(mirror, observed(reported=status), version=1)
+    record = records.get(key())
+    assert record is not None
+    told = seen(records, record)
+    assert told["drain"] == "a drain was asked for over HTTP 90.0 s ago"
+    assert told["registration"] == "the worker said goodbye 90.0 s ago"
+
+
+def test_when_it_was_last_probed_is_told(strict: Records, clock: FakeClock) -> None:
+    schedule = ProbeSchedule(strict)
+    record = probed(strict, passing=None)
+    assert seen(strict, record)["probe"].endswith("every 10 s; it was not asked yet")
+    clock.advance(1)
+    [ask] = schedule.take()
+    clock.advance(0.5)
+    schedule.settle(ask, ProbeResult(ProbeOutcome.FAILURE, "HTTP 503"))
+    clock.advance(2)
+    assert seen(strict, record)["probe"] == (
+        "the probe has not decided: GET /health every 10 s, last tried 2.5 s ago; HTTP 503"
+    )
+    strict.remove(record.key)
+    assert seen(strict, probed(strict, passing=None))["probe"].endswith("it was not asked yet")
+
+
+def test_how_long_an_outage_lasts_is_told(strict: Records, clock: FakeClock) -> None:
+    record = frozen(strict, clock)
+    live(strict, clock, 100)
+    assert seen(strict, record)["guard"] == (
+        "its silence is one of many, an outage that began 100.0 s ago: its expiry is held back "
+        "for 500.0 s more unless heard"
+    )
+    others = [other for other in strict if other is not record]
+    for _ in range(2):  # at once, and before they were silent again
+        for other in others:
+            strict.beat(other)
+        live(strict, clock, 1.5)
+    now = known(strict, record)
+    assert now.outage == (103.0, TIMEOUT - 3), "the others are heard again"
+    assert prospects(now)[1] == "silence for 7.0 s more: then it is Unhealthy, HeartbeatExpired"
+    live(strict, clock, TIMEOUT - 4)
+    assert record.frozen
+    live(strict, clock, 1)
+    assert record.verdict.reason is Reason.HEARTBEAT_EXPIRED
+    assert known(strict, record).outage is None
+    assert seen(strict, record)["guard"] == "its expiry is not held back"
+
+
+def test_the_ages_of_calls_are_told(strict: Records, clock: FakeClock) -> None:
+    reports = Reports(strict)
+    record = heard(strict, heartbeat_required=False)
+
+    def told() -> str:
+        now = look(strict, record, CURRENT, reports.opinions(record))
+        return {found.check: found.evidence for found in findings(now)}["calls"]
+
+    reports.take(record, "b", CallOutcome.SUCCESS)
+    live(strict, clock, 2)
+    reports.take(record, "a", CallOutcome.TIMEOUT)
+    live(strict, clock, 1)
+    assert told() == (
+        "0 reporters find it bad, 1 good, within 30 s, the last failure 1.0 s ago, "
+        "the last success 3.0 s ago"
+    )
+    for reporter in ("c", "d"):
+        reports.take(record, reporter, CallOutcome.FAILURE, 3)
+    live(strict, clock, 4)
+    assert told() == (
+        "0 reporters find it bad, 0 good, within 30 s: calls to it failed, and it was taken out "
+        "4.0 s ago; on probation, to be well for 30 s; well for 4.0 s"
+    )
+
+
+@pytest.mark.parametrize("beaten", [False, True])
+def test_who_is_not_heard_is_told_that_nobody_can_see_it(
+    records: Records, mirror: Mirror, clock: FakeClock, beaten: bool
+) -> None:
+    sync(mirror, observed(heartbeat="one" if beaten else None), version=1)
+    record = records.get(key())
+    assert record is not None
+    if beaten:
+        watch(mirror, clock, TIMEOUT + 1)
+    reason = Reason.HEARTBEAT_EXPIRED if beaten else Reason.AWAITING_FIRST_HEARTBEAT
+    assert record.verdict.reason is reason
+    lasting = records.explain(record)
+    lose_sight(mirror, clock, 100)
+    assert record.verdict.reason is reason
+    assert records.explain(record) == (
+        f"{lasting}; the cluster cannot be seen at present, nor a heartbeat by annotation"
+    )
+    assert records.explain_lastingly(record) == lasting
+    found = findings(known(records, record, mirror.state()))
+    [decides] = [each for each in found if each.result is CheckResult.DECIDES]
+    assert (decides.check, decides.reason) == ("view", reason)
+    assert ", through which heartbeats by annotation come, is not current" in decides.evidence
 
 
 def test_what_routers_say_is_counted(strict: Records) -> None:
@@ -388,7 +561,10 @@ def test_what_routers_say_is_counted(strict: Records) -> None:
         reports.take(record, reporter, outcome, 5)
     now = look(strict, record, CURRENT, reports.opinions(record))
     told = {found.check: found.evidence for found in findings(now)}
-    assert told["calls"] == "1 reporter finds it bad, 2 good, within 30 s"
+    assert told["calls"] == (
+        "1 reporter finds it bad, 2 good, within 30 s, the last failure 0.0 s ago, the last "
+        "success 0.0 s ago"
+    )
 
 
 def test_an_instance_of_weight_0_is_told_that_it_is_never_picked(strict: Records) -> None:

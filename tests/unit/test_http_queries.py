@@ -51,6 +51,7 @@ class Shown:
     tallies: Tallies = field(default_factory=Tallies)
     stopping: bool = False
     state: ViewState = CURRENT
+    pods: ViewState | None = None
 
     def __post_init__(self) -> None:
         self.workers = Workers(self.records)
@@ -61,6 +62,10 @@ class Shown:
 
     def view_state(self) -> ViewState:
         return self.state
+
+    def pods_state(self, namespace: str = "") -> ViewState | None:
+        del namespace
+        return self.pods
 
 
 def metrics() -> tuple[bytes, str]:
@@ -742,8 +747,21 @@ async def test_it_is_ready_from_the_first_list_on(
             "stale": state.stale,
             "failure": state.failure,
         },
+        "pods": None,
         "watching": True,
     }
+
+
+async def test_it_tells_of_pods_that_cannot_be_seen_and_stays_ready(
+    client: httpx.AsyncClient, source: Shown
+) -> None:
+    source.pods = ViewState(synced=False, age=91.5, stale=True, failure="LIST pods: HTTP 403")
+    answer = await client.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json()["reason"] == "the view is current"
+    assert answer.json()["pods"] == {
+        "synced": False, "ageSeconds": 91.5, "stale": True, "failure": "LIST pods: HTTP 403",
+    }  # fmt: skip
 
 
 async def test_it_is_not_ready_while_it_stops_but_alive(

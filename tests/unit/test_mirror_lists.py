@@ -500,3 +500,18 @@ def test_the_next_look_is_at_the_next_local_deadline(mirror: Mirror, records: Re
     record = records.put(key("plain", ""), "", spec(heartbeat_timeout=0.25), created=0.0)
     records.beat(record)
     assert mirror.attend() == 0.25
+
+
+def test_the_pods_of_a_namespace_are_told_of_by_the_view_that_holds_it(
+    records: Records, clock: FakeClock
+) -> None:
+    mirror = Mirror(records, scopes=("a", "b"), resync_interval=2.0)
+    clock.advance(4)
+    mirror.pods_views["a"].prove(clock.monotonic())
+    mirror.pods_views["b"].interrupt("HTTP 403")
+    seen, unseen = ViewState(True, 0.0, False, None), ViewState(False, 4.0, True, "HTTP 403")
+    assert (mirror.pods_state("a"), mirror.pods_state("b")) == (seen, unseen)
+    assert mirror.pods_state() == unseen
+    whole = Mirror(records)
+    assert whole.pods_state("a") == whole.pods_state() == ViewState(False, 0.0, False, None)
+    assert Mirror(records, follows_pods=False).pods_state("a") is None

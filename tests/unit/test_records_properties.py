@@ -148,6 +148,8 @@ class RecordsMachine(RuleBasedStateMachine):
             known.deleting = deleting
             created = known.created
         self.records.put(key, uid, spec, created=created, deleting=deleting)
+        self.records.expire()  # a timeout that was made shorter may be over
+        self.simple.advance(0)
 
     def _edit(self, known: Simple, spec: InstanceSpec) -> None:
         before, timeout = known.spec, known.timeout

@@ -4,7 +4,14 @@ import pytest
 
 from modelinstance.registry.record import Record
 from modelinstance.registry.records import Records
-from modelinstance.registry.view import MIN_GAP_SECONDS, PATIENCE, View
+from modelinstance.registry.view import (
+    MIN_GAP_SECONDS,
+    PATIENCE,
+    QUIET_SECONDS,
+    PodsView,
+    View,
+    ViewState,
+)
 from unit.builders import put
 
 INTERVAL = 60.0
@@ -179,3 +186,30 @@ def test_the_first_late_proof_brings_no_deadline_and_lasting_lateness_does(
     assert view.timeline.now < LEFT
     view.prove(1000.0, 1000.0)
     assert view.timeline.now >= LEFT
+
+
+# -- the view of pods --------------------------------------------------------------------------
+
+
+def test_pods_are_stale_once_nothing_has_shown_them_for_too_long() -> None:
+    pods = PodsView(100.0)
+    assert pods.state(100.0, INTERVAL) == ViewState(False, 0.0, False, None)
+    pods.prove(101.0)
+    most = PATIENCE * min(INTERVAL, QUIET_SECONDS)
+    assert pods.state(101.0 + most, INTERVAL) == ViewState(True, most, False, None)
+    assert pods.state(102.0 + most, INTERVAL) == ViewState(True, most + 1, True, None)
+    pods.prove(102.0 + most)
+    assert pods.state(102.0 + most, INTERVAL) == ViewState(True, 0.0, False, None)
+
+
+def test_however_seldom_is_listed_a_watch_shows_pods_more_often() -> None:
+    pods = PodsView(0.0)
+    assert pods.state(PATIENCE * QUIET_SECONDS + 1, 3600.0).stale
+
+
+def test_a_failure_is_told_at_once_and_forgotten_when_pods_are_seen_again() -> None:
+    pods = PodsView(0.0)
+    pods.interrupt("watch of pods: HTTP 403")
+    assert pods.state(1.0, INTERVAL) == ViewState(False, 1.0, False, "watch of pods: HTTP 403")
+    pods.prove(2.0)
+    assert pods.state(2.0, INTERVAL).failure is None

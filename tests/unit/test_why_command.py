@@ -13,6 +13,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from modelinstance.cli import main
+from modelinstance.commands.serving import serve
+from modelinstance.commands.why import why
 from modelinstance.commands.why_text import UnreadableError, ago, rendered, staleness
 from modelinstance.registry import EmbeddedModelRegistry
 from modelinstance.standalone import StandaloneDesk
@@ -107,6 +109,18 @@ def test_what_people_read(typed: Typed, site: Site, url: str, explanation: Any) 
         "What to do:\n"
         "  Look at the worker and at its way to the cluster; a new heartbeat makes it `Healthy`.\n"
     ), out
+
+
+def test_beside_the_registry_it_needs_not_be_named(
+    typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MODELINSTANCE_REGISTRY", raising=False)
+    served = {option.name: option.default for option in serve.params}
+    asked = why.make_context("why", ["prod/vicuna-0"]).params["registry"]
+    assert asked == f"http://{served['host']}:{served['port']}"
+    status, out, _ = typed("--help")
+    assert status == 0
+    assert f"default: {asked}" in " ".join(out.split())
 
 
 def test_what_programs_read(typed: Typed, site: Site, url: str, explanation: Any) -> None:

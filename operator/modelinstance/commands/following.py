@@ -13,6 +13,7 @@ import click
 
 from modelinstance.client.errors import RegistryUnavailableError
 from modelinstance.commands.options import (
+    DEFAULT_PORT,
     Namespace,
     Seconds,
     is_host,
@@ -22,6 +23,8 @@ from modelinstance.commands.options import (
 )
 
 DEFAULT_HOLD_SECONDS = 30
+LOCAL_REGISTRY = f"http://127.0.0.1:{DEFAULT_PORT}"
+"""A registry on this machine, as it is for who is in the operator's pod."""
 C = TypeVar("C", bound=Callable[..., None])
 
 
@@ -59,6 +62,11 @@ registry_option = click.option(
     "--registry", required=True, type=BaseUrl(),
     envvar="MODELINSTANCE_REGISTRY", show_envvar=True,
     help="The base URL of the registry.",
+)  # fmt: skip
+local_registry_option = click.option(
+    "--registry", default=LOCAL_REGISTRY, show_default=True, type=BaseUrl(),
+    envvar="MODELINSTANCE_REGISTRY", show_envvar=True,
+    help="The base URL of the registry. Where it runs, as in its pod, it needs not be named.",
 )  # fmt: skip
 token_file_option = click.option(
     "--token-file", type=click.Path(path_type=Path),

@@ -12,6 +12,8 @@ from modelinstance.registry.instance import DNS_LABEL
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 TEXT, JSON = "text", "json"
+DEFAULT_PORT = 8080
+"""Where a registry serves unless it is told otherwise."""
 TEXT_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 NAMESPACE = re.compile(DNS_LABEL)
@@ -82,6 +84,7 @@ log_format_option = click.option(
     "--log-format", default=TEXT, show_default=True, type=click.Choice([TEXT, JSON]),
     envvar="MODELINSTANCE_LOG_FORMAT", show_envvar=True,
     help="How it is logged: as text, or as JSON, in either case an entry a line.",
+    is_eager=True,  # so that it is known when another one is wrong
 )  # fmt: skip
 
 

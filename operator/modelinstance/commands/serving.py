@@ -17,6 +17,7 @@ from modelinstance.app import Operator, Standalone
 from modelinstance.cluster.access import Access as ClusterAccess
 from modelinstance.cluster.access import AccessError as ClusterAccessError
 from modelinstance.commands.options import (
+    DEFAULT_PORT,
     Namespace,
     Seconds,
     log_format_option,
@@ -74,7 +75,7 @@ def serving(command: Command) -> Command:
             help="The IP address to serve on: 0.0.0.0 for all of IPv4, :: for IPv6 as well.",
         ),
         click.option(
-            "--port", default=8080, show_default=True, type=click.IntRange(0, 65535),
+            "--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65535),
             envvar="MODELINSTANCE_PORT", show_envvar=True,
             help="The TCP port to serve on; 0 picks a free one, which the log names.",
         ),

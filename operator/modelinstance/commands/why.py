@@ -14,7 +14,7 @@ import click
 
 from modelinstance.client.connection import Answer, Connection
 from modelinstance.client.errors import RegistryUnavailableError
-from modelinstance.commands.following import registry_option, token_file_option
+from modelinstance.commands.following import local_registry_option, token_file_option
 from modelinstance.commands.options import JSON, TEXT
 from modelinstance.commands.why_text import UnreadableError, rendered, staleness
 from modelinstance.registry.instance import DNS_LABEL, DNS_NAME
@@ -50,7 +50,7 @@ class Key(click.ParamType[tuple[str, str]]):
     "cluster: kubectl -n NAMESPACE exec deploy/modelinstance-operator -- modelinstance why ..."
 )
 @click.argument("instance", metavar="NAMESPACE/NAME", type=Key())
-@registry_option
+@local_registry_option
 @token_file_option
 @click.option(
     "--output", "-o", "form", default=TEXT, show_default=True, type=click.Choice([TEXT, JSON]),

@@ -81,7 +81,7 @@ class Evidence(Answer):
             probe_passing=seen.probe_passing,
             holder=None if holder is None else str(holder),
             frozen=seen.frozen,
-            falls=known.falls,
+            falls=len(known.falls),
             probation=seen.probation,
             probation_seconds=None if probation is None else probation.seconds,
             well_for_seconds=_rounded(known.well_for),
@@ -121,7 +121,13 @@ class Explanation(Answer):
 def explained(source: Source, record: Record) -> Explanation:
     """Why a record is in its phase."""
     records = source.records
-    known = look(records, record, source.view_state(), source.reports.opinions(record))
+    known = look(
+        records,
+        record,
+        source.view_state(),
+        source.reports.opinions(record),
+        source.pods_state(record.key.namespace),
+    )
     doc = REASONS[record.verdict.reason]
     since = (records.clock.wall() - record.since).total_seconds()
     return Explanation(

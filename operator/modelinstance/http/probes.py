@@ -26,7 +26,10 @@ def probes(source: Source, metrics: Callable[[], tuple[bytes, str]]) -> APIRoute
     async def readyz(response: Response) -> Readiness:
         """Whether requests should come here: not before the first full LIST, nor during stop."""
         readiness = Readiness.of(
-            source.view_state(), stopping=source.stopping, watching=source.tallies.watch_running
+            source.view_state(),
+            source.pods_state(),
+            stopping=source.stopping,
+            watching=source.tallies.watch_running,
         )
         if not readiness.ready:
             response.status_code = HTTPStatus.SERVICE_UNAVAILABLE

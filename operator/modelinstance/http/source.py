@@ -39,3 +39,10 @@ class Source(Protocol):
     def view_state(self) -> ViewState:
         """How far the answers can be trusted."""
         ...
+
+    def pods_state(self, namespace: str = "") -> ViewState | None:
+        """How far the evidence of pods can be trusted, in one namespace or in all.
+
+        ``None`` if nobody looks at pods.
+        """
+        ...

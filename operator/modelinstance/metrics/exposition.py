@@ -212,6 +212,11 @@ class ClusterCollector(Collector):
             _known(tallies.probes, tuple(ProbeOutcome)),
         )  # fmt: skip
         yield _gauge("pods", "Pods with the label, as they are known.", (), {(): tallies.pods})
+        pods = mirror.pods_state()
+        yield _gauge(
+            "pods_view_age_seconds", "Time since the pods were last known to be current.", (),
+            {} if pods is None else {(): pods.age},
+        )  # fmt: skip
         yield _counter(
             "pod_writes", "Writes for pods by what is written and by result.", ("kind", "result"),
             {key: tallies.pod_writes[key] for key in POD_WRITES},

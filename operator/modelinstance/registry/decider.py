@@ -62,12 +62,12 @@ class Decider:
     def reconsider(self, claims: Claims, record: Record) -> None:
         """A claim on an address has changed: decide on all whom that concerns."""
         for affected in claims.weigh(record):
-            evidence = self.evidence(affected)
-            fit = fitness(evidence)
-            self._probations.observe(affected, fit)
-            if affected.probation is not None or evidence.probation is not None:
-                evidence = self.evidence(affected)
-            self._settle(affected, decide(evidence), alive=is_alive(evidence))
+            evidence, before = self.evidence(affected), affected.probation
+            self._probations.observe(affected, fitness(evidence))
+            if affected.probation is before:
+                self._settle(affected, decide(evidence), alive=is_alive(evidence))
+            else:  # what it has to prove weakens its claim
+                self.reconsider(claims, affected)
 
     def evidence(self, record: Record) -> Evidence:
         """All that is known of a record and counts for its health."""

@@ -3,7 +3,8 @@
 What is said again of an object within ten minutes raises the count of the Event that stands.
 Requests are limited for each object and over all, and so is what waits and what is remembered. A
 hundred thousand instances that fall silent at once cost a burst and then ten requests a second,
-for as long as something waits.
+for as long as something waits. What there is to tell of the registry itself goes first, and is not
+given up for what there is to tell of others.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ OBJECT_BURST, OBJECT_RATE = 5, 1 / 30
 """The same for one object."""
 
 MAX_WAITING = 1000
-"""How many wait to be written; the oldest are given up."""
+"""How many wait to be written; the oldest are given up, but for those of the registry itself."""
 MAX_WAITING_OF_OBJECT = 5
 MAX_REMEMBERED = 4096
 """How many Events, and how many objects, are remembered."""
@@ -44,6 +45,9 @@ MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 1.0, 60.0
 MAX_MESSAGE = 1000
 """How long a message may be, in characters: the API server takes 1024."""
 MAX_NAME_OF_OBJECT = 200
+
+REGISTRY_KIND = "InstanceRegistry"
+"""The kind of the object that stands for the registry itself."""
 
 _Topic = tuple[str, str, str]
 """Whose uid, the reason and the message: what is said again is the same in these."""
@@ -105,6 +109,11 @@ class _Said:
     @property
     def topic(self) -> _Topic:
         return (self.subject.uid, self.reason, self.message)
+
+    @property
+    def goes_first(self) -> bool:
+        """It is of the registry itself, and not told yet: there are few of these at a time."""
+        return self.subject.kind == REGISTRY_KIND and self.told < self.count
 
 
 class EventBook:
@@ -173,7 +182,7 @@ class EventBook:
         said.again_until = now + REPEATED_WITHIN_SECONDS
         self._said.move_to_end(topic)
         if len(self._said) > MAX_REMEMBERED:
-            self._drop(next(iter(self._said)))
+            self._drop(_oldest(self._said))
         self._wait(said)
 
     def _wait(self, said: _Said) -> None:
@@ -185,7 +194,7 @@ class EventBook:
         if self._waiting_of[uid] > MAX_WAITING_OF_OBJECT:
             self._drop(next(each for each in self._waiting if each[0] == uid))
         elif len(self._waiting) > MAX_WAITING:
-            self._drop(next(iter(self._waiting)))
+            self._drop(_oldest(self._waiting))
 
     def _leave(self, topic: _Topic) -> bool:
         """It does not wait any more; returns whether it did."""
@@ -213,7 +222,7 @@ class EventBook:
             limit = 1  # the last one failed: see whether it is better now
         self._resting = {where: until for where, until in self._resting.items() if until > now}
         writes: list[EventWrite] = []
-        for topic, said in tuple(self._waiting.items()):
+        for topic, said in sorted(self._waiting.items(), key=lambda item: not item[1].goes_first):
             if len(writes) == limit or not self._all.has(now):
                 break
             if said.not_before > now or said.subject.key.namespace in self._resting:
@@ -273,6 +282,11 @@ class EventBook:
                 said.delay = _grown(said.delay)
                 said.not_before = now + jittered(self._records.random, said.delay)
             self._wait(said)
+
+
+def _oldest(said: OrderedDict[_Topic, _Said]) -> _Topic:
+    """What is given up first where there is too much."""
+    return next(topic for topic, each in said.items() if not each.goes_first)
 
 
 def _grown(delay: float) -> float:

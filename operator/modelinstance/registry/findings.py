@@ -34,6 +34,9 @@ from modelinstance.registry.known import Known
 from modelinstance.registry.reasons import Reason
 from modelinstance.registry.reports import WINDOW_SECONDS
 
+FALLS_SHOWN = 3
+"""Of how many of the last falls the ages are told."""
+
 
 class CheckResult(StrEnum):
     """What a check amounts to."""
@@ -81,17 +84,25 @@ def _rotation(known: Known) -> str:
 
 
 def _drain(known: Known) -> str:
-    return f"{'a' if known.evidence.drained else 'no'} drain was asked for over HTTP"
+    if known.evidence.drained:
+        return f"a drain was asked for over HTTP{_ago(known.drained_for)}"
+    return "no drain was asked for over HTTP"
 
 
 def _pod(known: Known) -> str:
-    pod = known.evidence.pod
-    return "no pod of it is known" if pod is None else f"its pod is {pod.condition}: {pod.message}"
+    pod, pods = known.evidence.pod, known.pods
+    told = "no pod of it is known"
+    if pod is not None:
+        told = f"its pod is {pod.condition}: {pod.message}"
+    if pods is None or not pods.stale:
+        return told
+    why = f": {pods.failure}" if pods.failure else ""
+    return f"{told}; the pods were last seen {pods.age:.1f} s ago{why}"
 
 
 def _registration(known: Known) -> str:
     if known.evidence.deregistered:
-        return "the worker said goodbye"
+        return f"the worker said goodbye{_ago(known.deregistered_for)}"
     return "the worker has not said goodbye"
 
 
@@ -116,7 +127,11 @@ def _flapping(known: Known) -> str:
     settings = known.hysteresis
     if settings is None:
         return "nobody has to prove anything in this registry"
-    falls = f"{known.falls} {'fall' if known.falls == 1 else 'falls'} within {settings.window:g} s"
+    number, last = len(known.falls), known.falls[:FALLS_SHOWN]
+    falls = f"{number} {'fall' if number == 1 else 'falls'} within {settings.window:g} s"
+    if last:
+        ages = ", ".join(f"{age:.1f}" for age, _ in last)
+        falls += f" ({'the last ' if number > len(last) else ''}{ages} s ago)"
     if known.evidence.probation is Reason.FLAPPING:
         return f"{falls}: {_proof(known)}"
     return f"{falls}: at {settings.falls} it has to prove itself"
@@ -127,12 +142,11 @@ def _proof(known: Known) -> str:
     probation = known.probation
     if probation is None:
         return "it has nothing to prove"
-    needed = f"on probation, to be well for {probation.seconds:g} s"
+    heard = ", then heard" if known.evidence.spec.heartbeat_required else ""
+    needed = f"on probation, to be well for {probation.seconds:g} s{heard}"
     if known.well_for is None:
         return f"{needed}; it is not well"
-    heard = ", heard since" if probation.vouched else ", not heard since"
-    required = known.evidence.spec.heartbeat_required
-    return f"{needed}; well for {known.well_for:.1f} s{heard if required else ''}"
+    return f"{needed}; well for {known.well_for:.1f} s"
 
 
 def _worker(known: Known) -> str:
@@ -148,6 +162,8 @@ def _probe(known: Known) -> str:
     if probe is None:
         return "no probe is asked for"
     asked = f"GET {probe.path} every {probe.period:g} s"
+    if known.probed_ago is not None:
+        asked += f", last tried{_ago(known.probed_ago)}"
     if evidence.probe_passing:
         return f"the probe succeeds: {asked}" + (f"; the last time: {message}" if message else "")
     if evidence.probe_passing is None:
@@ -156,11 +172,16 @@ def _probe(known: Known) -> str:
 
 
 def _calls(known: Known) -> str:
-    bad, good = known.opinions.bad, known.opinions.good
+    opinions = known.opinions
+    bad, good = opinions.bad, opinions.good
     told = f"{bad} {'reporter finds' if bad == 1 else 'reporters find'} it bad, {good} good, "
     told += f"within {WINDOW_SECONDS:g} s"
+    for what, age in ("failure", opinions.failed_ago), ("success", opinions.succeeded_ago):
+        if age is not None:
+            told += f", the last {what}{_ago(age)}"
     if known.evidence.probation is Reason.CALLS_FAILING:
-        return f"{told}: calls to it failed; {_proof(known)}"
+        out = next((age for age, reason in known.falls if reason is Reason.CALLS_FAILING), None)
+        return f"{told}: calls to it failed, and it was taken out{_ago(out)}; {_proof(known)}"
     return told
 
 
@@ -171,8 +192,12 @@ def _requirement(known: Known) -> str:
 
 
 def _guard(known: Known) -> str:
-    if known.evidence.frozen:
-        return "its silence is one of many that began at once: its expiry is held back"
+    if known.outage is not None:
+        age, left = known.outage
+        return (
+            f"its silence is one of many, an outage that began{_ago(age)}: its expiry is held back "
+            f"for {left:.1f} s more unless heard"
+        )
     if known.guarded_for is None:
         return "nobody's expiry is ever held back in this registry"
     return "its expiry is not held back"
@@ -184,7 +209,11 @@ def _view(known: Known) -> str:
     if not view.stale:
         return f"the view of the cluster is current, {proven}"
     why = f": {view.failure}" if view.failure else ""
-    whose = ", through which its heartbeats come," if known.evidence.stale else ""
+    whose = ""
+    if known.evidence.stale:
+        heard = known.evidence.life is Life.HEARD
+        beats = "its heartbeats" if heard else "heartbeats by annotation"
+        whose = f", through which {beats} come,"
     return f"the view of the cluster{whose} is not current, {proven}{why}"
 
 
@@ -204,6 +233,11 @@ def _heartbeat(known: Known) -> str:
         return f"{last} over HTTP, expires in {known.expires_in:.1f} s unless heard"
     left = f"{known.expires_in:.1f} s of a current view"
     return f"{last} by annotation, expires in {left} unless heard"
+
+
+def _ago(seconds: float | None) -> str:
+    """How long ago something was, to be put after it; empty if that is not known."""
+    return "" if seconds is None else f" {seconds:.1f} s ago"
 
 
 DESCRIBED: dict[Check, tuple[str, Callable[[Known], str]]] = {

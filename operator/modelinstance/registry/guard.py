@@ -71,7 +71,7 @@ class SilenceGuard:
 
     def look(self, record: Record, *, there: bool) -> None:
         """Something about a record has changed; ``there``: it is still one."""
-        expected = there and _is_expected(record)
+        expected = there and record.expected
         self._count(record, heard=expected and record.life is Life.HEARD)
         if record in self._falls and not (expected and record.life is Life.SILENT):
             self._let_go(record)
@@ -82,7 +82,7 @@ class SilenceGuard:
         batch, touched = set(records), dict[Group, None]()
         for record in batch:
             self._count(record, heard=False)
-            if settings is not None and _is_expected(record):
+            if settings is not None and record.expected:
                 self._enter(record, now)
                 touched[record.spec.model_name] = None
         if not touched:
@@ -259,7 +259,20 @@ class SilenceGuard:
         for listener in self.on_outage:
             listener(outage)
 
+    # -- being asked -----------------------------------------------------------------------------
 
-def _is_expected(record: Record) -> bool:
-    """Whether it ought to be heard at all, and was."""
-    return record.spec.heartbeat_required and record.claims_address and not record.presumed
+    def outage_of(self, record: Record) -> tuple[float, float] | None:
+        """How long ago the outage began that holds a record, and how long it still may.
+
+        ``None`` if it is not frozen.
+        """
+        fall = self._falls.get(record)
+        if fall is None or not record.frozen:
+            return None
+        now, timeout = self._now(), self._timeout_of(record)
+        groups = [self._groups[name] for name in fall.groups]
+        holding = [group for group in groups if record in group.frozen]
+        began = min(now if group.began is None else group.began for group in holding)
+        ends = min(group.ends(self.settings) for group in holding)
+        graces = (math.inf if g.wanes is None else g.wanes + timeout for g in holding)
+        return now - began, max(min(ends, max(graces)) - now, 0.0)

@@ -7,7 +7,7 @@ passes. The first answer counts. More evidence means one more check.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from modelinstance.registry.instance import InstanceKey, InstanceSpec, Rotation
@@ -31,8 +31,8 @@ class Evidence:
     set where its pod is known; ``displaced`` when another pod was heard at its address since.
     ``failure`` is why the worker says that it cannot answer. ``probe_passing`` is ``None`` as long
     as the probe has not decided; ``probe_message`` says what came last. ``probation`` is why it has
-    to prove itself; ``frozen``: its silence is one of many. ``stale``: it beats by way of a view of
-    the cluster that is not current.
+    to prove itself; ``frozen``: its silence is one of many. ``stale``: its heartbeats may
+    come by way of a view of the cluster that is not current.
     """
 
     key: InstanceKey
@@ -241,14 +241,23 @@ def check_guard(evidence: Evidence) -> Verdict | None:
 
 
 def check_view(evidence: Evidence) -> Verdict | None:
-    """Whose heartbeats we cannot see at present is not silent: it stays as it was."""
-    if not evidence.stale or evidence.life is not Life.HEARD:
+    """Whose heartbeats we cannot see at present stays as it was.
+
+    Nothing expires meanwhile, so the verdict is that of the heartbeats; this says why it stands.
+    """
+    if not evidence.stale:
         return None
-    return _verdict(
-        Reason.HEARTBEAT_RECEIVED,
-        "Heartbeats arrived in time while the cluster could be seen, which it cannot at present",
-        ready=True,
-    )
+    verdict = check_heartbeat(evidence)
+    if evidence.life is Life.HEARD:
+        message = (
+            "Heartbeats arrived in time while the cluster could be seen, which it cannot at present"
+        )
+    else:
+        message = (
+            f"{verdict.message}; the cluster cannot be seen at present, nor a heartbeat by "
+            f"annotation"
+        )
+    return replace(verdict, message=message)
 
 
 def check_heartbeat(evidence: Evidence) -> Verdict:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from modelinstance.registry.health import Evidence
 from modelinstance.registry.probation import Hysteresis
+from modelinstance.registry.reasons import Reason
 from modelinstance.registry.record import Probation, Record
 from modelinstance.registry.records import Records
 from modelinstance.registry.reports import Opinions
@@ -18,8 +20,10 @@ class Known:
 
     ``expires_in`` is ``None`` if nothing is to expire, ``heartbeat_age`` if this process has heard
     none. ``well_for`` is ``None`` while it is not well, or has nothing to prove. ``falls`` are
-    those within the window. ``hysteresis`` is ``None`` where nobody has to prove anything,
-    ``guarded_for`` where nobody's silence is ever frozen.
+    those within the window, the last one first. ``hysteresis`` is ``None`` where nobody has to
+    prove anything, ``guarded_for`` where nobody's silence is ever frozen, ``pods`` where nobody
+    looks at pods.
+    ``outage`` is how long ago the one began that freezes it, and how long it still may.
     """
 
     evidence: Evidence
@@ -30,9 +34,14 @@ class Known:
     expires_in: float | None
     over_http: bool
     well_for: float | None
-    falls: int
+    falls: tuple[tuple[float, Reason], ...]
     hysteresis: Hysteresis | None
     guarded_for: float | None
+    outage: tuple[float, float] | None
+    drained_for: float | None
+    deregistered_for: float | None
+    probed_ago: float | None
+    pods: ViewState | None = None
 
     @property
     def probation(self) -> Probation | None:
@@ -50,7 +59,13 @@ class Known:
         return "a ModelInstance in another namespace"
 
 
-def look(records: Records, record: Record, view: ViewState, opinions: Opinions) -> Known:
+def look(
+    records: Records,
+    record: Record,
+    view: ViewState,
+    opinions: Opinions,
+    pods: ViewState | None = None,
+) -> Known:
     """All that is known of a record now."""
     now, beat = records.local.now, record.last_beat_monotonic
     hysteresis, guard = records.probations.settings, records.guard.settings
@@ -68,7 +83,21 @@ def look(records: Records, record: Record, view: ViewState, opinions: Opinions) 
         expires_in=expires_in,
         over_http=record.timeline is records.local,
         well_for=None if since is None else now - since,
-        falls=sum(at > now - window for at, _ in record.falls or ()),
+        falls=tuple(
+            (now - at, reason) for at, reason in reversed(record.falls or ()) if at > now - window
+        ),
         hysteresis=hysteresis,
         guarded_for=None if guard is None else guard.seconds,
+        outage=records.guard.outage_of(record),
+        drained_for=_ago(records, record.drained_since),
+        deregistered_for=_ago(records, record.deregistered_since),
+        probed_ago=records.probed_ago(record),
+        pods=pods,
     )
+
+
+def _ago(records: Records, since: datetime | None) -> float | None:
+    """How many seconds ago a time of day was."""
+    if since is None:
+        return None
+    return max((records.clock.wall() - since).total_seconds(), 0.0)

@@ -34,6 +34,11 @@ class Reported:
         seen = self.conditions.get(kind)
         return seen is not None and seen.status and reason in {None, seen.reason}
 
+    def since(self, kind: str) -> datetime | None:
+        """Since when a condition is true, if it is."""
+        seen = self.conditions.get(kind)
+        return seen.since if seen is not None and seen.status else None
+
 
 @dataclass(frozen=True, slots=True)
 class Observed:

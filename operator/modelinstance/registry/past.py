@@ -24,6 +24,8 @@ class Past:
     last_beat: datetime | None = None
     deregistered: bool = False
     drained: bool = False
+    deregistered_since: datetime | None = None
+    drained_since: datetime | None = None
     displaced: bool = False
     failure: str | None = None
     pod: PodState | None = None
@@ -40,6 +42,8 @@ def past_in(reported: Reported) -> Past:
         reported.last_beat,
         deregistered=reported.holds(ConditionType.DEREGISTERED),
         drained=reported.holds(ConditionType.DRAINING, Reason.DRAIN_REQUESTED),
+        deregistered_since=reported.since(ConditionType.DEREGISTERED),
+        drained_since=reported.since(ConditionType.DRAINING),
         displaced=reported.reason == Reason.POD_REPLACED,
         failure=_failure_in(reported),
         pod=_pod_in(reported),

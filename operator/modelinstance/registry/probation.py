@@ -17,10 +17,8 @@ from modelinstance.registry.reasons import Reason
 from modelinstance.registry.record import Probation, Record
 from modelinstance.registry.timeline import Timeline
 
-FALLS = frozenset({
-    Reason.HEARTBEAT_EXPIRED, Reason.PROBE_FAILED, Reason.WORKER_NOT_READY, Reason.POD_NOT_READY,
-})  # fmt: skip
-"""What counts as a fall: that a worker is unfit, not that somebody wants it out."""
+FALLS = frozenset({Reason.PROBE_FAILED, Reason.WORKER_NOT_READY, Reason.POD_NOT_READY})
+"""What counts as a fall beside silence: that a worker is unfit, not that somebody wants it out."""
 REMEMBERED = 16
 
 
@@ -56,25 +54,35 @@ class Probations:
     def observe(self, record: Record, fitness: Verdict) -> None:
         """What would be decided on a record, were it not for probation."""
         was, record.fit = record.fit, fitness.ready
-        if was and not record.fit and fitness.reason in FALLS and self.settings is not None:
-            self._fall(record, fitness.reason, self.settings)
+        if record.fit:
+            record.fallen = False
+        elif was and fitness.reason in FALLS:
+            self._fall(record, fitness.reason)
         probation = record.probation
         if probation is None:
             return
-        if record.fit and probation.since is None:
+        well = record.fit and fitness.reason is not Reason.CORRELATED_SILENCE
+        if well and probation.since is None:
             probation.since = self._now()
             self._timeline.schedule(probation, probation.since + probation.seconds)
-        elif not record.fit and probation.since is not None:
-            probation.since, probation.vouched = None, False
+        elif not well and probation.since is not None:
+            probation.since = None
             self._let_lapse(probation)
+
+    def fell_silent(self, record: Record) -> None:
+        """It was heard, and is silent now: a fall, whatever else is wrong with it and hides that.
+
+        Not where nobody expects it to be heard, nor where it is unfit by a fall already.
+        """
+        if record.expected:
+            self._fall(record, Reason.HEARTBEAT_EXPIRED)
 
     def vouch(self, record: Record) -> bool:
         """A sign of life has come; returns whether the record has thereby proven itself."""
-        probation, now = record.probation, self._now()
-        if probation is None or probation.since is None or now <= probation.since:
+        probation = record.probation
+        if probation is None or probation.since is None:
             return False
-        probation.vouched = True
-        if now < probation.since + probation.seconds:
+        if self._now() < probation.since + probation.seconds:
             return False
         self.forget(record)
         return True
@@ -99,6 +107,7 @@ class Probations:
         if at < since or reason is not Reason.HEARTBEAT_EXPIRED:
             return
         falls.pop()
+        record.fallen = False
         probation = record.probation
         if probation is not None and probation.reason is Reason.FLAPPING:
             if len(falls) < settings.falls:
@@ -119,14 +128,20 @@ class Probations:
             return
         for probation in self._timeline.pop_due():
             well = probation.since is not None
-            if well and probation.record.spec.heartbeat_required and not probation.vouched:
-                # The next sign of life ends it, unless heartbeats are required no more.
+            if well and probation.record.spec.heartbeat_required:
+                # A sign of life ends it, which shows that it is there now; this only sees to it
+                # that time does, once heartbeats are required no more.
                 self._timeline.schedule(probation, self._now() + probation.seconds)
                 continue
             self.forget(probation.record)
             yield probation.record
 
-    def _fall(self, record: Record, reason: Reason, settings: Hysteresis) -> None:
+    def _fall(self, record: Record, reason: Reason) -> None:
+        """Count a fall, unless it is the one that the record has not yet got up from."""
+        settings = self.settings
+        if settings is None or record.fallen:
+            return
+        record.fallen = True
         falls = self._note_fall(record, reason, settings)
         if falls >= settings.falls:
             self._put_on(record, Reason.FLAPPING, settings.penalty(falls, settings.falls))

@@ -48,6 +48,7 @@ class ProbeResult:
 class Probed(Expiring):
     """An instance as far as it is asked: one incarnation, and one way to ask it.
 
+    ``asked`` is the monotonic time at which it was last asked, ``None`` if it was not yet.
     ``successes`` and ``failures`` are those in a row; ``known``: its state was not found out here,
     but by the process before.
     """
@@ -61,7 +62,8 @@ class Probed(Expiring):
         self.scheme = record.spec.scheme
         self.spec = spec
         self.successes = self.failures = 0
-        self.asked = self.known = False
+        self.asked: float | None = None
+        self.known = False
 
     def stands_for(self, spec: InstanceSpec) -> bool:
         """Whether this is what an owner asks for."""
@@ -114,6 +116,7 @@ class ProbeSchedule:
         self._withdrawn: list[Ask] = []
         self._outdated: dict[InstanceKey, Record] = {}
         self._news: Callable[[], None] | None = None
+        records.probed_ago = self._probed_ago
         records.on_change(self._changed)
 
     def __len__(self) -> int:
@@ -148,7 +151,7 @@ class ProbeSchedule:
                     continue
                 url = replace(probed.record.spec, base_path=probed.spec.path).url
                 ask = Ask(url, probed.spec.timeout, now, probed, doubtful)
-                probed.asked = True
+                probed.asked = now
                 self._asking[key] = ask
                 self._doubtful += doubtful
                 yield ask
@@ -202,6 +205,12 @@ class ProbeSchedule:
         if not passing:
             self._records.set_probe(record, passing=passing, message=result.message)
 
+    def _probed_ago(self, record: Record) -> float | None:
+        probed = self._probed.get(record.key)
+        if probed is None or probed.record is not record or probed.asked is None:
+            return None
+        return self._records.clock.monotonic() - probed.asked
+
     # -- who is asked ----------------------------------------------------------------------------
 
     def _changed(self, record: Record) -> None:
@@ -221,7 +230,7 @@ class ProbeSchedule:
         elif not probed.stands_for(record.spec):
             self._drop(probed)
             self._enter(Probed(record, spec))
-        elif record.probe_passing is not None and not (probed.asked or probed.known):
+        elif record.probe_passing is not None and probed.asked is None and not probed.known:
             self._resume(probed)
 
     def _begin(self, record: Record, spec: ProbeSpec) -> None:

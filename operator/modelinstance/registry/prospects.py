@@ -83,8 +83,10 @@ def _proof(known: Known) -> Iterator[str]:
         )
         return
     left = max(probation.seconds - known.well_for, 0.0)
-    beat = "" if not known.evidence.spec.heartbeat_required or probation.vouched else " and a beat"
-    yield f"being well for {left:.1f} s more{beat}; no report of a success"
+    proof = f"being well for {left:.1f} s more"
+    if known.evidence.spec.heartbeat_required:
+        proof = f"{proof}, then a heartbeat" if left else "a heartbeat"
+    yield f"{proof}; no report of a success"
 
 
 def _worker(known: Known) -> Iterator[str]:
@@ -116,9 +118,9 @@ def _heartbeat(known: Known) -> Iterator[str]:
 
 def _frozen(known: Known) -> Iterator[str]:
     yield f"a heartbeat: then it is {Phase.HEALTHY}"
-    if known.guarded_for is not None:
+    if known.outage is not None:
         yield (
-            f"{known.guarded_for:g} s since it began: then it is {Phase.UNHEALTHY}, "
+            f"silence for {known.outage[1]:.1f} s more: then it is {Phase.UNHEALTHY}, "
             f"{Reason.HEARTBEAT_EXPIRED}"
         )
     yield f"the others' recovery: then its own silence counts after {known.evidence.timeout:g} s"

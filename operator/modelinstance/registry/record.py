@@ -13,12 +13,14 @@ from modelinstance.registry.pods import PodCondition, PodState
 from modelinstance.registry.reasons import Reason
 from modelinstance.registry.timeline import Expiring
 
-HEARD_FOR_ITSELF = 3
+HEARD_FOR_ITSELF = 4
 """Strength of a claim on an address: a heartbeat came within the timeout."""
-SILENT_WITH_MANY = 2
+SILENT_WITH_MANY = 3
 """Strength of a claim on an address: its silence is held to be none of its own."""
-TAKEN_AT_ITS_WORD = 1
+TAKEN_AT_ITS_WORD = 2
 """Strength of a claim on an address: heartbeats are not required."""
+COMES_AND_GOES = 1
+"""Strength of a claim on an address: it has to prove itself, heard or not just now."""
 
 
 class Record(Expiring):
@@ -33,20 +35,23 @@ class Record(Expiring):
     ``load`` is what the worker last said of it, at the attended second ``loaded_at``.
 
     ``fit`` is whether it would be ready were it not for ``probation``, which is what it has to
-    prove after its ``falls`` (attended times). ``frozen``: its silence is one of many.
+    prove after its ``falls`` (attended times). ``fallen``: the last of these is counted, and it has
+    been neither fit nor heard anew since. ``frozen``: its silence is one of many.
     ``heard_in`` is the model as one of which it is counted as heard. ``presumed``: that it is heard
     is taken from an earlier process, whose last word said nothing of heartbeats.
+
+    ``deregistered_since`` and ``drained_since`` are times of day, ``None`` where that is not so.
 
     ``owner`` is the uid of the pod that owns its resource, ``pod`` what is known of that pod. The
     other evidence is as in `Evidence`.
     """
 
     __slots__ = (
-        "alive", "created", "deleting", "deregistered", "displaced", "drained", "failure",
-        "falls", "fit", "former_id", "frozen", "handle", "heard_in", "id", "key", "labels",
-        "last_beat", "last_beat_monotonic", "life", "load", "loaded_at", "owner", "pod",
-        "presumed", "probation", "probe_message", "probe_passing", "set_by_caller", "since", "spec",
-        "uid", "verdict",
+        "alive", "created", "deleting", "deregistered", "deregistered_since", "displaced",
+        "drained", "drained_since", "failure", "fallen", "falls", "fit", "former_id", "frozen",
+        "handle", "heard_in", "id", "key", "labels", "last_beat", "last_beat_monotonic", "life",
+        "load", "loaded_at", "owner", "pod", "presumed", "probation", "probe_message",
+        "probe_passing", "set_by_caller", "since", "spec", "uid", "verdict",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +70,8 @@ class Record(Expiring):
         self.deleting = False
         self.deregistered = False
         self.drained = False
+        self.deregistered_since: datetime | None = None
+        self.drained_since: datetime | None = None
         self.owner: str | None = None
         self.pod: PodState | None = None
         self.displaced = False
@@ -72,7 +79,7 @@ class Record(Expiring):
         self.probe_passing: bool | None = None
         self.probe_message = ""
         self.set_by_caller: bool | None = None
-        self.fit = self.frozen = self.presumed = False
+        self.fallen = self.fit = self.frozen = self.presumed = False
         self.falls: deque[tuple[float, Reason]] | None = None
         self.probation: Probation | None = None
         self.heard_in: str | None = None
@@ -102,10 +109,21 @@ class Record(Expiring):
         return self.spec.rotation is Rotation.ACTIVE and not leaving
 
     @property
+    def expected(self) -> bool:
+        """Whether it ought to be heard at all, and was."""
+        return self.spec.heartbeat_required and self.claims_address and not self.presumed
+
+    @property
     def claim(self) -> tuple[int, float, InstanceKey]:
-        """The rank of its claim on its address: the least holds it."""
+        """The rank of its claim on its address: the least holds it.
+
+        That of one that comes and goes does not change as it does: nobody else would come and go
+        with it.
+        """
         strength = 0
-        if self.life is Life.HEARD:
+        if self.probation is not None and self.probation.reason is Reason.FLAPPING:
+            strength = COMES_AND_GOES
+        elif self.life is Life.HEARD:
             strength = HEARD_FOR_ITSELF
         elif self.frozen:
             strength = SILENT_WITH_MANY
@@ -117,11 +135,10 @@ class Record(Expiring):
 class Probation(Expiring):
     """What one record has to do to return: to be well for so many seconds.
 
-    ``since`` is the attended time from which on it is well, ``None`` while it is not; ``vouched``:
-    it was heard after that.
+    ``since`` is the attended time from which on it is well, ``None`` while it is not.
     """
 
-    __slots__ = ("reason", "record", "seconds", "since", "vouched")
+    __slots__ = ("reason", "record", "seconds", "since")
 
     def __init__(self, record: Record, reason: Reason, seconds: float) -> None:
         super().__init__()
@@ -129,4 +146,3 @@ class Probation(Expiring):
         self.reason = reason
         self.seconds = seconds
         self.since: float | None = None
-        self.vouched = False

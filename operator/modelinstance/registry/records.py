@@ -35,7 +35,8 @@ from modelinstance.registry.timeline import Attendance, Timeline
 class Records:
     """All records, by key, by name and by address.
 
-    ``default_timeout`` (seconds) is for records whose spec names none.
+    ``default_timeout`` (seconds) is for records whose spec names none. ``probed_ago`` says how many
+    seconds ago one was probed, ``None`` where that is not known: who probes sets it.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Records:
             self._index, self._census, self.clock, self.timeout_of, self.probations
         )
         self.guard = SilenceGuard(self.timeout_of, lambda: self.local.now)
+        self.probed_ago: Callable[[Record], float | None] = _not_known
         self.on_change(self._look)
 
     # -- reading ---------------------------------------------------------------------------------
@@ -268,6 +270,8 @@ class Records:
         proven = failure is None and self.probations.vouch(record)
         told = (record.life, record.set_by_caller, record.displaced, record.failure)
         if proven or told != (Life.HEARD, None, False, failure):
+            if record.life is not Life.HEARD:
+                record.fallen = False
             record.life = Life.HEARD
             record.set_by_caller = None
             record.displaced = False
@@ -286,6 +290,8 @@ class Records:
         """
         record.life, record.presumed = past.life, past.presumed
         record.deregistered, record.drained = past.deregistered, past.drained
+        record.deregistered_since = past.deregistered_since if past.deregistered else None
+        record.drained_since = past.drained_since if past.drained else None
         record.displaced, record.failure = past.displaced, past.failure
         record.pod, record.probe_passing = past.pod, past.probe_passing
         record.last_beat = past.last_beat
@@ -316,12 +322,16 @@ class Records:
 
     def set_deregistered(self, record: Record, *, deregistered: bool) -> None:
         """The worker said goodbye, or came back."""
+        if record.deregistered is not deregistered:
+            record.deregistered_since = self.clock.wall() if deregistered else None
         record.deregistered = deregistered
         record.set_by_caller = None
         self._decider.tell(record)
 
     def set_drained(self, record: Record, *, drained: bool) -> None:
         """Somebody asked for no new requests, or took it back."""
+        if record.drained is not drained:
+            record.drained_since = self.clock.wall() if drained else None
         record.drained = drained
         self._decider.tell(record)
 
@@ -388,6 +398,7 @@ class Records:
             self.expire_on(self.local)
         for record in self.guard.expire():
             self._forget_failure(record)
+            self.probations.fell_silent(record)
             self._decider.tell(record)
         for record in self.probations.due():
             self._decider.tell(record)
@@ -404,6 +415,8 @@ class Records:
             fallen.append(record)
         for record in fallen:
             self._forget_failure(record)
+            if not record.frozen:
+                self.probations.fell_silent(record)
             self._decider.tell(record)
 
     # -- deciding --------------------------------------------------------------------------------
@@ -455,9 +468,11 @@ class Records:
         """The address has changed: the new incarnation reports for itself."""
         record.cancel_deadline()
         self.probations.forget(record)
-        record.falls, record.presumed = None, False
+        record.falls = None
+        record.fallen = record.presumed = False
         record.life = Life.UNHEARD
         record.deregistered = record.drained = record.displaced = False
+        record.deregistered_since = record.drained_since = None
         record.set_by_caller = record.failure = record.probe_passing = None
         record.probe_message = ""
         record.load = None
@@ -471,3 +486,8 @@ class Records:
     def _shift_deadline(self, record: Record, seconds: float) -> None:
         if record.deadline is not None and record.timeline is not None and seconds:
             record.timeline.schedule(record, record.deadline + seconds)
+
+
+def _not_known(record: Record) -> None:
+    """Nobody probes."""
+    del record
