@@ -300,6 +300,15 @@ async def test_another_pods_agent_and_one_that_the_pod_outlived_tell_nothing(
     assert keeping.keeper._names.told("uid-p") is None
 
 
+@pytest.mark.parametrize("settings", [{"aliases": "mine"}, {"discover-names": "true"}])
+async def test_a_pod_that_has_lost_its_address_asks_for_nothing(
+    settings: dict[str, str], keeping: Keeping
+) -> None:
+    again = Keeping(Records(TIMEOUT), keeping.server)
+    again.list_all(facts(settings=settings, address=""))
+    assert await again.aliases() == ["mine"], "its resource is left as it is"
+
+
 async def test_an_engine_that_is_asked_for_its_names_is_not_told_of(keeping: Keeping) -> None:
     keeping.keeper.pod_changed(facts(settings={"discover-names": "true"}, version=2))
     await keeping.register("lora")

@@ -91,6 +91,8 @@ class Instances:
 
         So it does those that an agent told, who does not tell them again.
         """
+        if not facts.address:
+            return
         asks = facts.settings.get(DISCOVER) == "true"
         if not self._names.waits_for(facts) if asks else self._names.told(facts.uid) is not None:
             return
