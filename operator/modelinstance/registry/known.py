@@ -22,8 +22,8 @@ class Known:
     none. ``well_for`` is ``None`` while it is not well, or has nothing to prove. ``falls`` are
     those within the window, the last one first. ``hysteresis`` is ``None`` where nobody has to
     prove anything, ``guarded_for`` where nobody's silence is ever frozen, ``pods`` where nobody
-    looks at pods.
-    ``outage`` is how long ago the one began that freezes it, and how long it still may.
+    looks at pods. ``outage`` is how long ago the one began that freezes it, and how long it still
+    may.
     """
 
     evidence: Evidence
