@@ -272,6 +272,15 @@ def test_who_came_before_the_silence_is_no_replacement(guarded: Records, clock: 
     assert frozen(*old) == [True] * 3
 
 
+def test_a_list_makes_nobody_less_of_a_replacement(guarded: Records, clock: FakeClock) -> None:
+    old = crowd(guarded, 3)
+    live(guarded, clock, 1)
+    new = come(guarded, 3)
+    guarded.guard.settle()
+    keep(guarded, clock, TIMEOUT, *new)
+    assert frozen(*old) == [False] * 3
+
+
 def test_as_many_replacements_let_an_outage_wane(guarded: Records, clock: FakeClock) -> None:
     old = crowd(guarded, 3)
     live(guarded, clock, TIMEOUT)

@@ -114,13 +114,12 @@ class SilenceGuard:
         record.frozen = True
         self.frozen += 1
 
-    def settle(self) -> None:
-        """All that an earlier process knew of was resumed: see which outages go on.
+    def recall(self, record: Record) -> None:
+        """An earlier process knew of it: if it is taken for heard, it has not come anew."""
+        self._count(record, heard=record.expected and record.life is Life.HEARD, anew=False)
 
-        Nobody has come anew so far.
-        """
-        for group in self._groups.values():
-            group.newcomers.clear()
+    def settle(self) -> None:
+        """All that an earlier process knew of was resumed: see which outages go on."""
         if not self._resumed:
             return
         resumed, self._resumed = self._resumed, set()
@@ -163,11 +162,11 @@ class SilenceGuard:
         """How many fell silent lately and are not frozen."""
         return len(self._falls) - self.frozen
 
-    def _count(self, record: Record, *, heard: bool) -> None:
+    def _count(self, record: Record, *, heard: bool, anew: bool = True) -> None:
         before, record.heard_in = record.heard_in, record.spec.model_name if heard else None
         if before == record.heard_in:
             return
-        comes = before is None and record not in self._falls
+        comes = anew and before is None and record not in self._falls
         for model, step in ((before, -1), (record.heard_in, 1)):
             if model is not None:
                 for name in (model, EVERYONE):

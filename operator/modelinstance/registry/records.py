@@ -299,6 +299,7 @@ class Records:
             timeline.schedule(record, timeline.now + ahead + self.timeout_of(record))
         if past.frozen:
             self.guard.resume(record)
+        self.guard.recall(record)
         if past.probation is not None:
             self.probations.resume(record, past.probation)
         self._decider.tell(record)
