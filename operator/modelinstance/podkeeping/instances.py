@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 from collections import Counter
@@ -16,14 +17,13 @@ from modelinstance.cluster.pods import PodClient, PodInstanceWriter
 from modelinstance.cluster.translate import UnreadableError
 from modelinstance.podkeeping.complaints import Complaints
 from modelinstance.podkeeping.names import NameReader
-from modelinstance.registry.instance import InstanceKey
+from modelinstance.registry.instance import InstanceKey, InstanceSpec
 from modelinstance.registry.mirror import Mirror
 from modelinstance.registry.outbox import Outbox
 from modelinstance.registry.podbook import PodBook, is_made_for_pod
 from modelinstance.registry.podplans import Resource, Step, plan
 from modelinstance.registry.pods import PodFacts
 from modelinstance.registry.podspecs import (
-    DISCOVER,
     LABEL,
     MAX_ALIASES,
     Names,
@@ -31,6 +31,7 @@ from modelinstance.registry.podspecs import (
     SettingError,
     discovers_names,
     instance_of,
+    wants_names,
 )
 
 logger = logging.getLogger(__name__)
@@ -91,30 +92,34 @@ class Instances:
 
         So it does those that an agent told, who does not tell them again.
         """
-        if not facts.address:
-            return
-        asks = facts.settings.get(DISCOVER) == "true"
-        if not self._names.waits_for(facts) if asks else self._names.told(facts.uid) is not None:
-            return
         record = self._mirror.records.get(facts.key)
         if record is None or record.owner != facts.uid or not is_made_for_pod(record):
             return
-        shown = record.spec
-        try:
-            if asks:
-                names = Names(shown.model_name, tuple(sorted(shown.aliases)))
-                known = instance_of(facts, names)
+        if not facts.address:
+            return
+        with contextlib.suppress(SettingError):
+            if wants_names(facts):
+                self._recall_said(facts, record.spec)
             else:
-                own = instance_of(facts).spec
-                names = Names(own.model_name, tuple(sorted(shown.aliases - own.aliases)))
-                known = instance_of(facts, told=names)
-        except SettingError:
+                self._recall_told(facts, record.spec)
+
+    def _recall_said(self, facts: PodFacts, shown: InstanceSpec) -> None:
+        if not self._names.waits_for(facts):
             return
-        if known.digest != self._mirror.pod_digest_of(facts.key):
-            return
-        if asks:
+        names = Names(shown.model_name, tuple(sorted(shown.aliases)))
+        if instance_of(facts, names).digest == self._mirror.pod_digest_of(facts.key):
             self._names.remember(facts, names)
-        elif known.told:
+
+    def _recall_told(self, facts: PodFacts, shown: InstanceSpec) -> None:
+        if self._names.told(facts.uid) is not None:
+            return
+        own = instance_of(facts).spec
+        others = shown.aliases - own.aliases
+        if not others:
+            return
+        names = Names(own.model_name, tuple(sorted(others)))
+        known = instance_of(facts, told=names)
+        if known.told and known.digest == self._mirror.pod_digest_of(facts.key):
             self._names.tell(facts.uid, names)
 
     async def write(self) -> bool:

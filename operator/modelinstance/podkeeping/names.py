@@ -12,11 +12,11 @@ from modelinstance.outbound.getter import ForbiddenAddressError, Getter, Got, Un
 from modelinstance.registry.podbook import PodBook
 from modelinstance.registry.pods import PodFacts
 from modelinstance.registry.podspecs import (
-    DISCOVER,
     Names,
     SettingError,
     instance_of,
     is_name,
+    wants_names,
 )
 from modelinstance.registry.timeline import Expiring, Timeline
 
@@ -79,7 +79,7 @@ class NameReader:
 
     def look(self, facts: PodFacts) -> None:
         """A pod may have changed."""
-        if facts.settings.get(DISCOVER) != "true":
+        if not wants_names(facts):
             self._ask_no_more(facts.uid)
             return
         asked = self._asked.setdefault(facts.uid, _Asked(facts.uid))

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from modelinstance.registry.instance import InstanceKey
 from modelinstance.registry.owners import Place
 from modelinstance.registry.pods import GONE, Gate, PodCondition, PodFacts, PodState
-from modelinstance.registry.podspecs import DISCOVER, MANAGER, SettingError, port_of
+from modelinstance.registry.podspecs import MANAGER, SettingError, port_of, wants_names
 from modelinstance.registry.record import Record
 from modelinstance.registry.records import Records
 from modelinstance.registry.registrations import MANAGED_BY
@@ -95,7 +95,7 @@ class PodBook:
             self.drop(facts.key, known.uid)
             known = None
         self._pods[facts.key], self._keys[facts.uid] = facts, facts.key
-        if facts.settings.get(DISCOVER) != "true":
+        if not wants_names(facts):
             self._named.discard(facts.uid)
         left = self._settle(facts)
         self._judge_all(facts)
@@ -239,7 +239,7 @@ class PodBook:
         return made and self.is_listed(record.key.namespace)
 
     def _state(self, record: Record, facts: PodFacts) -> PodState:
-        waits = facts.settings.get(DISCOVER) == "true" and facts.uid not in self._named
+        waits = wants_names(facts) and facts.uid not in self._named
         ready = facts.state.condition is PodCondition.READY
         if not waits or not ready or not is_made_for_pod(record):
             return facts.state

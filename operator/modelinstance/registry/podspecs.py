@@ -94,12 +94,17 @@ class PodInstance:
         return blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
+def wants_names(facts: PodFacts) -> bool:
+    """Whether the engine is to be asked for its names; not so where the pod says that wrongly."""
+    return facts.settings.get(DISCOVER) == "true"
+
+
 def discovers_names(facts: PodFacts) -> bool:
     """Whether the engine is to be asked for its names. Raises `SettingError`."""
     value = facts.settings.get(DISCOVER, "false")
     if value not in {"true", "false"}:
         raise SettingError(DISCOVER, value, "write true or false")
-    return value == "true"
+    return wants_names(facts)
 
 
 def instance_of(
