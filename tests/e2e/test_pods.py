@@ -89,6 +89,12 @@ def pods(town: Town, app: str) -> set[str]:
     return {pod["metadata"]["name"] for pod in found if "deletionTimestamp" not in pod["metadata"]}
 
 
+def resources(town: Town, model: str) -> set[str]:
+    """The names of the ModelInstances of a model, whatever their health."""
+    found = town.cluster.all("modelinstances", "-n", town.namespace)
+    return {item["metadata"]["name"] for item in found if item["spec"]["modelName"] == model}
+
+
 def test_a_deployment_is_scaled(town: Town) -> None:
     deploy(town, "scaled", replicas=1, gated=False)
     eventually(lambda: healthy(town, "scaled") == pods(town, "scaled"), POD_START_SECONDS)
@@ -100,9 +106,7 @@ def test_a_deployment_is_scaled(town: Town) -> None:
         status, _ = town.get("/api/v1/select?model=scaled")
         assert (status == 200) is (replicas > 0)
     scale(town, "scaled", 0)
-    eventually(
-        lambda: not town.cluster.all("modelinstances", "-n", town.namespace), 2 * POD_START_SECONDS
-    )
+    eventually(lambda: not resources(town, "scaled"), 2 * POD_START_SECONDS)
 
 
 def calls(town: Town) -> list[dict[str, Any]]:
