@@ -25,7 +25,9 @@ NAMES = {"vllm": [QWEN, ADAPTER], "llama-server": [SMOLLM, *ALIASES]}
 USER = {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}}
 MASTER_KEY = "sk-change-me"
 FOLLOWS_SECONDS = 10
-"""The export's 2 s and LiteLLM's own, and ten requests."""
+"""The export's 2 s and LiteLLM's own, and some requests."""
+SOME = 20
+"""So many requests that two engines that take part do not seem to be one by chance."""
 AGENT_SECONDS = 20
 """The agent's failure threshold, three periods of 5 s, and one more."""
 
@@ -204,12 +206,12 @@ def test_litellm_in_front(town: Town, routers_image: str) -> None:
     seen: list[tuple[int, str]] = []
 
     def answering() -> set[str]:
-        for _ in range(10):
+        for _ in range(SOME):
             try:
                 seen.append(town.chat("http://litellm", "vicuna", MASTER_KEY))
             except AssertionError as error:  # to be counted, where `eventually` would go on
                 seen.append((0, str(error)))
-        return {name for _, name in seen[-10:]}
+        return {name for _, name in seen[-SOME:]}
 
     eventually(lambda: answering() == {"vicuna-0", "vicuna-1"}, FOLLOWS_SECONDS)
     seen.clear()  # the Service knows its pod
