@@ -19,8 +19,8 @@ from modelinstance.cluster.client import ClusterClient
 from modelinstance.cluster.registration import RegistrationWriter
 from modelinstance.desk import Desk
 from modelinstance.registry import EmbeddedModelRegistry
+from modelinstance.registry.health.record import Record
 from modelinstance.registry.instance import InstanceKey, InstanceSpec
-from modelinstance.registry.record import Record
 from modelinstance.settings import Settings
 
 BOUND_SECONDS = 0.05

@@ -10,9 +10,9 @@ import argparse
 import time
 from collections.abc import Callable
 
+from modelinstance.registry.health.record import Record
 from modelinstance.registry.instance import InstanceKey, InstanceSpec
-from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records
+from modelinstance.registry.records.records import Records
 from pairs import compare, show
 
 SMALL, LARGE, CALLS = 100, 100_000, 20_000

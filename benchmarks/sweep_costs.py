@@ -11,8 +11,8 @@ import gc
 import time
 from collections.abc import Callable
 
-from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records
+from modelinstance.registry.health.record import Record
+from modelinstance.registry.records.records import Records
 from pairs import compare, show
 from registry_costs import INSTANCES_PER_MODEL, filled
 

@@ -25,7 +25,7 @@ import kopf
 from controlplane import binaries
 from modelinstance.cluster import watch
 from modelinstance.cluster.access import Access
-from modelinstance.registry.observed import Observed
+from modelinstance.registry.health.observed import Observed
 from pairs import compare, show
 from support.cluster import HEARTBEAT, OPERATOR, Cluster
 

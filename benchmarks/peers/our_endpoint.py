@@ -13,8 +13,8 @@ from modelinstance.http.endpoint import Endpoint
 from modelinstance.metrics.exposition import exposition
 from modelinstance.registry import EmbeddedModelRegistry
 from modelinstance.registry.instance import InstanceKey, InstanceSpec
-from modelinstance.registry.mirror import WHOLE_CLUSTER, Mirror
-from modelinstance.registry.view import ViewState
+from modelinstance.registry.mirror.mirror import WHOLE_CLUSTER, Mirror
+from modelinstance.registry.mirror.view import ViewState
 from modelinstance.standalone import StandaloneDesk
 from peers import fleet
 

@@ -29,9 +29,9 @@ from modelinstance.outbound.networks import Networks
 from modelinstance.outbound.prober import Prober
 from modelinstance.podkeeping.keeper import PodKeeper
 from modelinstance.registry import EmbeddedModelRegistry
-from modelinstance.registry.outages import GuardSettings
-from modelinstance.registry.probation import Hysteresis
-from modelinstance.registry.probing import ProbeSchedule
+from modelinstance.registry.health.outages import GuardSettings
+from modelinstance.registry.health.probation import Hysteresis
+from modelinstance.registry.intake.probing import ProbeSchedule
 from modelinstance.settings import Settings
 from modelinstance.standalone import StandaloneDesk
 

@@ -15,22 +15,22 @@ from modelinstance.cluster.supervisor import Supervisor
 from modelinstance.enrolment import ClusterEnrolment
 from modelinstance.journal import Journal
 from modelinstance.registry import EmbeddedModelRegistry
-from modelinstance.registry.events import REGISTRY_KIND, EventBook, Subject
+from modelinstance.registry.health.observed import Observed
+from modelinstance.registry.health.outages import GuardSettings
 from modelinstance.registry.instance import InstanceKey
-from modelinstance.registry.mirror import WHOLE_CLUSTER, Listing, Mirror
-from modelinstance.registry.observed import Observed
-from modelinstance.registry.outages import GuardSettings
-from modelinstance.registry.reports import Reports
-from modelinstance.registry.summary import (
+from modelinstance.registry.intake.reports import Reports
+from modelinstance.registry.intake.workers import Workers
+from modelinstance.registry.mirror.mirror import WHOLE_CLUSTER, Listing, Mirror
+from modelinstance.registry.mirror.summary import (
     Mode,
     RegistryObject,
     RegistryObjectMirror,
     SummaryWrite,
 )
+from modelinstance.registry.mirror.view import ViewState
+from modelinstance.registry.mirror.writes import StatusPlan, StatusWrites
 from modelinstance.registry.tallies import Tallies
-from modelinstance.registry.view import ViewState
-from modelinstance.registry.workers import Workers
-from modelinstance.registry.writes import StatusPlan, StatusWrites
+from modelinstance.registry.telling.events import REGISTRY_KIND, EventBook, Subject
 from modelinstance.settings import Settings
 
 logger = logging.getLogger(__name__)

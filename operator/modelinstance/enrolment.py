@@ -12,14 +12,14 @@ from modelinstance.cluster.client import CONFLICT, FORBIDDEN, NOT_FOUND, Cluster
 from modelinstance.cluster.registration import RegistrationWriter
 from modelinstance.cluster.translate import UnreadableError
 from modelinstance.registry.errors import Refusal, RefusedError
-from modelinstance.registry.health import Life
+from modelinstance.registry.health.chain import Life
+from modelinstance.registry.health.observed import Observed
+from modelinstance.registry.health.record import Record
 from modelinstance.registry.instance import NO_UID, InstanceKey, InstanceSpec
-from modelinstance.registry.mirror import Mirror
-from modelinstance.registry.observed import Observed
-from modelinstance.registry.record import Record
-from modelinstance.registry.registrations import Registered, Registration
+from modelinstance.registry.intake.registrations import Registered, Registration
+from modelinstance.registry.intake.workers import Leftovers, Workers
+from modelinstance.registry.mirror.mirror import Mirror
 from modelinstance.registry.timeline import MAX_STEP_SECONDS
-from modelinstance.registry.workers import Leftovers, Workers
 
 logger = logging.getLogger(__name__)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 
-from modelinstance.registry.buckets import TokenBucket
-from modelinstance.registry.changes import Change, Changes
-from modelinstance.registry.mirror import Mirror
-from modelinstance.registry.outages import Outage
-from modelinstance.registry.records import Records
+from modelinstance.registry.health.outages import Outage
+from modelinstance.registry.mirror.buckets import TokenBucket
+from modelinstance.registry.mirror.mirror import Mirror
+from modelinstance.registry.records.records import Records
+from modelinstance.registry.telling.changes import Change, Changes
 
 logger = logging.getLogger("modelinstance.instances")
 

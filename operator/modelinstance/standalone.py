@@ -5,10 +5,10 @@ from __future__ import annotations
 from modelinstance.enrolment import LocalEnrolment
 from modelinstance.journal import Journal
 from modelinstance.registry import EmbeddedModelRegistry
-from modelinstance.registry.reports import Reports
+from modelinstance.registry.intake.reports import Reports
+from modelinstance.registry.intake.workers import Workers
+from modelinstance.registry.mirror.view import ViewState
 from modelinstance.registry.tallies import Tallies
-from modelinstance.registry.view import ViewState
-from modelinstance.registry.workers import Workers
 
 
 class StandaloneDesk:

@@ -20,7 +20,7 @@ from chaos.clients import Clients
 from chaos.schedule import Kind, Step, Verb, Worker
 from chaos.truth import TIMEOUT_SECONDS, Truth, Word
 from modelinstance.registry.instance import InstanceSpec
-from modelinstance.registry.registrations import Registration
+from modelinstance.registry.intake.registrations import Registration
 from support.cluster import API, HEARTBEAT, Cluster
 
 PORT = 8000

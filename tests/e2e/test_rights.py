@@ -9,7 +9,7 @@ import pytest
 
 from e2e.cluster import POD_START_SECONDS, RealCluster, Release, is_ready
 from e2e.people import Town, instance
-from modelinstance.registry.events import UPDATE_SECONDS
+from modelinstance.registry.telling.events import UPDATE_SECONDS
 from support.audit import AuditEntry, Rule, rules_of
 from support.waiting import eventually
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from modelinstance.registry.events import UPDATE_SECONDS
+from modelinstance.registry.telling.events import UPDATE_SECONDS
 from support.audit import Rule, rules_of
 from support.background import BackgroundLoop
 from support.cluster import HOME, ROOT, Cluster

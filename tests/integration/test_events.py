@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from modelinstance.registry.events import UPDATE_SECONDS
+from modelinstance.registry.telling.events import UPDATE_SECONDS
 from support.background import BackgroundLoop
 from support.cluster import Cluster
 from support.operator_process import OperatorProcess, Start

@@ -10,9 +10,9 @@ import pytest
 from modelinstance.cluster.access import Access
 from modelinstance.cluster.client import CONFLICT, ClusterError
 from modelinstance.cluster.pods import PodClient, PodInstanceWriter
+from modelinstance.registry.health.pods import Gate, PodFacts
 from modelinstance.registry.instance import InstanceKey
-from modelinstance.registry.pods import Gate, PodFacts
-from modelinstance.registry.podspecs import PodInstance, instance_of
+from modelinstance.registry.intake.podspecs import PodInstance, instance_of
 from support.cluster import OPERATOR, Cluster
 from support.kubelet import GATE, Kubelet
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 import pytest
 import yaml
 
-from modelinstance.registry.probing import MAX_AT_ONCE, MAX_DOUBTFUL_AT_ONCE
+from modelinstance.registry.intake.probing import MAX_AT_ONCE, MAX_DOUBTFUL_AT_ONCE
 from support.background import BackgroundLoop
 from support.cluster import Cluster
 from support.operator_process import OperatorProcess, Start

@@ -16,26 +16,26 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from modelinstance.registry.changes import Changes
-from modelinstance.registry.events import (
+from modelinstance.registry.health.observed import Observed
+from modelinstance.registry.health.outages import GuardSettings
+from modelinstance.registry.health.probation import Hysteresis
+from modelinstance.registry.instance import InstanceSpec, ProbeSpec
+from modelinstance.registry.intake.podbook import PodBook
+from modelinstance.registry.intake.probing import ProbeOutcome, ProbeResult, ProbeSchedule
+from modelinstance.registry.intake.registrations import Registration
+from modelinstance.registry.intake.reports import CallOutcome, Reports
+from modelinstance.registry.intake.workers import REMEMBERED_ENDS, Leftovers, Workers
+from modelinstance.registry.mirror.mirror import Mirror
+from modelinstance.registry.mirror.pacing import WriteResult
+from modelinstance.registry.mirror.writes import StatusWrites
+from modelinstance.registry.records.records import Records
+from modelinstance.registry.telling.changes import Changes
+from modelinstance.registry.telling.events import (
     MAX_REMEMBERED,
     MAX_WAITING,
     EventBook,
     EventOutcome,
 )
-from modelinstance.registry.instance import InstanceSpec, ProbeSpec
-from modelinstance.registry.mirror import Mirror
-from modelinstance.registry.observed import Observed
-from modelinstance.registry.outages import GuardSettings
-from modelinstance.registry.pacing import WriteResult
-from modelinstance.registry.podbook import PodBook
-from modelinstance.registry.probation import Hysteresis
-from modelinstance.registry.probing import ProbeOutcome, ProbeResult, ProbeSchedule
-from modelinstance.registry.records import Records
-from modelinstance.registry.registrations import Registration
-from modelinstance.registry.reports import CallOutcome, Reports
-from modelinstance.registry.workers import REMEMBERED_ENDS, Leftovers, Workers
-from modelinstance.registry.writes import StatusWrites
 from support.left_out import LEFT_OUT
 from support.memory import memory_mb
 from unit.builders import key, status_of, watch, written

@@ -30,8 +30,8 @@ import kopf
 from modelinstance import app, cli
 from modelinstance.cluster.client import ClusterClient
 from modelinstance.registry.clock import SystemClock
-from modelinstance.registry.mirror import Mirror
-from modelinstance.registry.probation import Hysteresis
+from modelinstance.registry.health.probation import Hysteresis
+from modelinstance.registry.mirror.mirror import Mirror
 from support.left_out import LEFT_OUT
 from support.memory import memory_mb
 

@@ -7,6 +7,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypedDict, Unpack
 
+from modelinstance.registry.health.observed import ConditionSeen, Observed, Reported
+from modelinstance.registry.health.outages import GuardSettings
+from modelinstance.registry.health.probation import Hysteresis
+from modelinstance.registry.health.reasons import Phase, Reason
+from modelinstance.registry.health.record import Record
+from modelinstance.registry.health.statuses import StatusWrite
 from modelinstance.registry.instance import (
     Address,
     Incarnation,
@@ -14,15 +20,9 @@ from modelinstance.registry.instance import (
     InstanceSpec,
     Rotation,
 )
-from modelinstance.registry.mirror import Mirror, Repairs
-from modelinstance.registry.observed import ConditionSeen, Observed, Reported
-from modelinstance.registry.outages import GuardSettings
-from modelinstance.registry.probation import Hysteresis
-from modelinstance.registry.reasons import Phase, Reason
-from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records
-from modelinstance.registry.registrations import Registration
-from modelinstance.registry.statuses import StatusWrite
+from modelinstance.registry.intake.registrations import Registration
+from modelinstance.registry.mirror.mirror import Mirror, Repairs
+from modelinstance.registry.records.records import Records
 from modelinstance.registry.timeline import MAX_STEP_SECONDS
 from unit.clock import START, FakeClock
 

@@ -7,8 +7,8 @@ from random import Random
 import pytest
 from hypothesis import HealthCheck, settings
 
-from modelinstance.registry.mirror import Mirror
-from modelinstance.registry.records import Records
+from modelinstance.registry.mirror.mirror import Mirror
+from modelinstance.registry.records.records import Records
 from unit.builders import TIMEOUT
 from unit.clock import FakeClock
 

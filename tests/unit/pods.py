@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from modelinstance.registry.health.pods import PodFacts
 from modelinstance.registry.instance import InstanceKey
-from modelinstance.registry.pods import PodFacts
 
 GATE = "modelinstance.dev/routable"
 READY = {"type": "ContainersReady", "status": "True"}

@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from modelinstance.registry.beats import MAX_BYTES, REMEMBERED, AnnotationBeats, Beat
+from modelinstance.registry.mirror.beats import MAX_BYTES, REMEMBERED, AnnotationBeats, Beat
 
 
 def judge(*shown: str | None, applied: str | None = None) -> list[Beat]:

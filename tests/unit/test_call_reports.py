@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from modelinstance.registry.outages import GuardSettings
-from modelinstance.registry.probation import Hysteresis
-from modelinstance.registry.reasons import Reason
-from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records
-from modelinstance.registry.reports import (
+from modelinstance.registry.health.outages import GuardSettings
+from modelinstance.registry.health.probation import Hysteresis
+from modelinstance.registry.health.reasons import Reason
+from modelinstance.registry.health.record import Record
+from modelinstance.registry.intake.reports import (
     FAILURES_IN_ROW,
     MAX_REPORTERS,
     WINDOW_SECONDS,
@@ -15,6 +14,7 @@ from modelinstance.registry.reports import (
     ReportResult,
     Reports,
 )
+from modelinstance.registry.records.records import Records
 from unit.builders import live, put
 from unit.clock import FakeClock
 

@@ -10,13 +10,13 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from modelinstance.registry.census import Census, Totals
-from modelinstance.registry.health import Evidence, Life, Verdict, decide
-from modelinstance.registry.index import Index
+from modelinstance.registry.health.chain import Evidence, Life, Verdict, decide
+from modelinstance.registry.health.reasons import Phase
+from modelinstance.registry.health.record import Record
 from modelinstance.registry.instance import NO_UID
-from modelinstance.registry.reasons import Phase
-from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records
+from modelinstance.registry.records.census import Census, Totals
+from modelinstance.registry.records.index import Index
+from modelinstance.registry.records.records import Records
 from unit.builders import TIMEOUT, SpecFields, key, live, put, spec
 from unit.clock import START, FakeClock
 

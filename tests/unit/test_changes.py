@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from modelinstance.registry.changes import Change, Changes
+from modelinstance.registry.health.reasons import Phase, Reason
 from modelinstance.registry.instance import NO_UID, Rotation
-from modelinstance.registry.mirror import Mirror
-from modelinstance.registry.reasons import Phase, Reason
-from modelinstance.registry.records import Records
+from modelinstance.registry.mirror.mirror import Mirror
+from modelinstance.registry.records.records import Records
+from modelinstance.registry.telling.changes import Change, Changes
 from unit.builders import TIMEOUT, key, live, observed, put, reported, spec, sync, watch
 from unit.clock import FakeClock
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from modelinstance.registry.claims import Claims
-from modelinstance.registry.reasons import Reason
-from modelinstance.registry.records import Records
+from modelinstance.registry.health.reasons import Reason
+from modelinstance.registry.records.claims import Claims
+from modelinstance.registry.records.records import Records
 from unit.builders import TIMEOUT, live, put
 from unit.clock import FakeClock
 

@@ -11,8 +11,8 @@ from random import Random
 import pytest
 
 from modelinstance import EmbeddedModelRegistry, ModelInstance
-from modelinstance.registry.mirror import Mirror
-from modelinstance.registry.records import Records
+from modelinstance.registry.mirror.mirror import Mirror
+from modelinstance.registry.records.records import Records
 from unit.builders import TIMEOUT, key, put, spec
 from unit.clock import FakeClock
 from unit.costs import calls_of

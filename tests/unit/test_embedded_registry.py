@@ -24,9 +24,9 @@ from modelinstance import (
     RegistryError,
 )
 from modelinstance.registry.clock import SystemClock
+from modelinstance.registry.health.outages import GuardSettings
+from modelinstance.registry.health.reasons import Reason
 from modelinstance.registry.instance import Rotation
-from modelinstance.registry.outages import GuardSettings
-from modelinstance.registry.reasons import Reason
 from support.waiting import PATIENCE
 from unit.builders import key, put, spec
 from unit.clock import START, FakeClock

@@ -12,9 +12,9 @@ import pytest
 from modelinstance.cluster.access import Access
 from modelinstance.cluster.client import ClusterError
 from modelinstance.cluster.events import EventClient, EventWriter, event_body
-from modelinstance.registry.events import UPDATE_SECONDS, EventBook, Subject
-from modelinstance.registry.outbox import JITTER
-from modelinstance.registry.records import Records
+from modelinstance.registry.mirror.outbox import JITTER
+from modelinstance.registry.records.records import Records
+from modelinstance.registry.telling.events import UPDATE_SECONDS, EventBook, Subject
 from unit.builders import key, live
 from unit.clock import FakeClock
 

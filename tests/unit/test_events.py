@@ -8,8 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelinstance.registry.changes import Change, Changes
-from modelinstance.registry.events import (
+from modelinstance.registry.health.outages import GuardSettings
+from modelinstance.registry.health.reasons import Phase, Reason, RegistryReason
+from modelinstance.registry.instance import NO_UID
+from modelinstance.registry.mirror.outbox import JITTER
+from modelinstance.registry.records.records import Records
+from modelinstance.registry.telling.changes import Change, Changes
+from modelinstance.registry.telling.events import (
     BURST,
     MAX_BACKOFF_SECONDS,
     MAX_REMEMBERED,
@@ -26,11 +31,6 @@ from modelinstance.registry.events import (
     EventWrite,
     Subject,
 )
-from modelinstance.registry.instance import NO_UID
-from modelinstance.registry.outages import GuardSettings
-from modelinstance.registry.outbox import JITTER
-from modelinstance.registry.reasons import Phase, Reason, RegistryReason
-from modelinstance.registry.records import Records
 from unit.builders import TIMEOUT, key, live, put
 from unit.clock import FakeClock
 

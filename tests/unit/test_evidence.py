@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 
 from modelinstance.registry.errors import NoHealthyInstanceError
+from modelinstance.registry.health.pods import PodCondition, PodState
+from modelinstance.registry.health.reasons import Phase, Reason
+from modelinstance.registry.health.record import Record
 from modelinstance.registry.instance import InstanceKey, ProbeSpec
-from modelinstance.registry.owners import Owners
-from modelinstance.registry.pods import PodCondition, PodState
-from modelinstance.registry.reasons import Phase, Reason
-from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records
+from modelinstance.registry.records.owners import Owners
+from modelinstance.registry.records.records import Records
 from unit.builders import TIMEOUT, live, put, spec
 from unit.clock import START, FakeClock
 

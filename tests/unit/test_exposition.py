@@ -21,15 +21,15 @@ from modelinstance.http.endpoint import Endpoint
 from modelinstance.metrics import exposition
 from modelinstance.metrics.exposition import MAX_MODELS, OTHER_MODELS
 from modelinstance.registry import EmbeddedModelRegistry
-from modelinstance.registry.beats import Beat
-from modelinstance.registry.mirror import Mirror
-from modelinstance.registry.outages import GuardSettings
-from modelinstance.registry.reasons import Phase, Reason
-from modelinstance.registry.records import Records
-from modelinstance.registry.reports import CallOutcome, ReportResult
+from modelinstance.registry.health.outages import GuardSettings
+from modelinstance.registry.health.reasons import Phase, Reason
+from modelinstance.registry.intake.reports import CallOutcome, ReportResult
+from modelinstance.registry.intake.workers import BeatResult
+from modelinstance.registry.mirror.beats import Beat
+from modelinstance.registry.mirror.mirror import Mirror
+from modelinstance.registry.mirror.view import ViewState
+from modelinstance.registry.records.records import Records
 from modelinstance.registry.tallies import DURATION_BOUNDS, Histogram, Tallies
-from modelinstance.registry.view import ViewState
-from modelinstance.registry.workers import BeatResult
 from modelinstance.standalone import StandaloneDesk
 from unit.builders import TIMEOUT, key, live, named, observed, put, sync
 from unit.clock import FakeClock

@@ -7,22 +7,22 @@ from dataclasses import replace
 
 import pytest
 
-from modelinstance.registry.findings import DESCRIBED, CheckResult, Finding, findings
-from modelinstance.registry.health import LIVENESS, STANDING
+from modelinstance.registry.health.chain import LIVENESS, STANDING
+from modelinstance.registry.health.outages import GuardSettings
+from modelinstance.registry.health.past import Past
+from modelinstance.registry.health.pods import PodCondition, PodState
+from modelinstance.registry.health.probation import Hysteresis
+from modelinstance.registry.health.reasons import REASONS, Phase, Reason
+from modelinstance.registry.health.record import Record
 from modelinstance.registry.instance import ProbeSpec, Rotation
-from modelinstance.registry.known import Known, look
-from modelinstance.registry.mirror import Mirror
-from modelinstance.registry.outages import GuardSettings
-from modelinstance.registry.past import Past
-from modelinstance.registry.pods import PodCondition, PodState
-from modelinstance.registry.probation import Hysteresis
-from modelinstance.registry.probing import ProbeOutcome, ProbeResult, ProbeSchedule
-from modelinstance.registry.prospects import PROSPECTS, prospects
-from modelinstance.registry.reasons import REASONS, Phase, Reason
-from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records
-from modelinstance.registry.reports import CallOutcome, Opinions, Reports
-from modelinstance.registry.view import ViewState
+from modelinstance.registry.intake.probing import ProbeOutcome, ProbeResult, ProbeSchedule
+from modelinstance.registry.intake.reports import CallOutcome, Opinions, Reports
+from modelinstance.registry.mirror.mirror import Mirror
+from modelinstance.registry.mirror.view import ViewState
+from modelinstance.registry.records.records import Records
+from modelinstance.registry.telling.findings import DESCRIBED, CheckResult, Finding, findings
+from modelinstance.registry.telling.known import Known, look
+from modelinstance.registry.telling.prospects import PROSPECTS, prospects
 from unit.builders import (
     TIMEOUT,
     key,

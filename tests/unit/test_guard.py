@@ -6,14 +6,14 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from modelinstance.registry.health import Life
+from modelinstance.registry.health.chain import Life
+from modelinstance.registry.health.outages import EVERYONE, GuardSettings, Outage
+from modelinstance.registry.health.past import Past
+from modelinstance.registry.health.probation import Hysteresis
+from modelinstance.registry.health.reasons import Phase, Reason
+from modelinstance.registry.health.record import Record
 from modelinstance.registry.instance import Rotation
-from modelinstance.registry.outages import EVERYONE, GuardSettings, Outage
-from modelinstance.registry.past import Past
-from modelinstance.registry.probation import Hysteresis
-from modelinstance.registry.reasons import Phase, Reason
-from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records
+from modelinstance.registry.records.records import Records
 from unit.builders import TIMEOUT, live, put
 from unit.clock import FakeClock
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from modelinstance.registry.health import Evidence, Life, decide, is_alive
+from modelinstance.registry.health.chain import Evidence, Life, decide, is_alive
+from modelinstance.registry.health.pods import PodCondition, PodState
+from modelinstance.registry.health.reasons import REASONS, Phase, Reason
 from modelinstance.registry.instance import ProbeSpec, Rotation
-from modelinstance.registry.pods import PodCondition, PodState
-from modelinstance.registry.reasons import REASONS, Phase, Reason
 from unit.builders import key, spec
 
 HEARD = Evidence(key(), spec(), Life.HEARD, 120.0)

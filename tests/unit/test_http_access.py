@@ -24,10 +24,10 @@ from modelinstance.http.access import (
 from modelinstance.http.endpoint import Endpoint
 from modelinstance.http.problems import ProblemError
 from modelinstance.registry import EmbeddedModelRegistry
+from modelinstance.registry.health.record import Record
 from modelinstance.registry.instance import Incarnation
-from modelinstance.registry.record import Record
-from modelinstance.registry.registrations import Registration
-from modelinstance.registry.reports import CallOutcome, ReportResult
+from modelinstance.registry.intake.registrations import Registration
+from modelinstance.registry.intake.reports import CallOutcome, ReportResult
 from modelinstance.standalone import StandaloneDesk
 from unit.builders import TIMEOUT, key, named, put, spec
 from unit.clock import FakeClock

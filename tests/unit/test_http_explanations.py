@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 from modelinstance.registry import EmbeddedModelRegistry
-from modelinstance.registry.health import LIVENESS, STANDING
-from modelinstance.registry.outages import GuardSettings
-from modelinstance.registry.probation import Hysteresis
-from modelinstance.registry.record import Record
-from modelinstance.registry.reports import CallOutcome
+from modelinstance.registry.health.chain import LIVENESS, STANDING
+from modelinstance.registry.health.outages import GuardSettings
+from modelinstance.registry.health.probation import Hysteresis
+from modelinstance.registry.health.record import Record
+from modelinstance.registry.intake.reports import CallOutcome
 from modelinstance.standalone import StandaloneDesk
 from unit.builders import TIMEOUT, live, put
 from unit.clock import START, FakeClock

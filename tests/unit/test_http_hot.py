@@ -38,13 +38,13 @@ from modelinstance.http.hot import (
 from modelinstance.http.patience import MAX_BODY_BYTES
 from modelinstance.http.rendering import Renderings, shown
 from modelinstance.registry import EmbeddedModelRegistry
+from modelinstance.registry.health.record import Record
 from modelinstance.registry.instance import NO_UID, InstanceSpec, Rotation
+from modelinstance.registry.intake.registrations import Registered, Registration
+from modelinstance.registry.intake.workers import Workers
 from modelinstance.registry.load import Load
-from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records
-from modelinstance.registry.registrations import Registered, Registration
-from modelinstance.registry.view import ViewState
-from modelinstance.registry.workers import Workers
+from modelinstance.registry.mirror.view import ViewState
+from modelinstance.registry.records.records import Records
 from modelinstance.standalone import StandaloneDesk
 from unit.builders import TIMEOUT, live, named, put, spec
 from unit.clock import FakeClock

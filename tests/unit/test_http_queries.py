@@ -21,14 +21,14 @@ from modelinstance.http.endpoint import Endpoint
 from modelinstance.http.hot import PATHS
 from modelinstance.http.waiting import WaitingRoom
 from modelinstance.registry.errors import NoHealthyInstanceError
+from modelinstance.registry.health.record import Record
 from modelinstance.registry.instance import Incarnation, Rotation
+from modelinstance.registry.intake.reports import Reports
+from modelinstance.registry.intake.workers import Workers
 from modelinstance.registry.load import Load
-from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records
-from modelinstance.registry.reports import Reports
+from modelinstance.registry.mirror.view import ViewState
+from modelinstance.registry.records.records import Records
 from modelinstance.registry.tallies import Tallies
-from modelinstance.registry.view import ViewState
-from modelinstance.registry.workers import Workers
 from unit.builders import TIMEOUT, key, named, put
 from unit.clock import FakeClock
 from unit.wire import by

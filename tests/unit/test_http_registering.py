@@ -15,11 +15,11 @@ from modelinstance.http.problems import ERRORS_SHOWN
 from modelinstance.registry import EmbeddedModelRegistry
 from modelinstance.registry.clock import Clock, SystemClock
 from modelinstance.registry.errors import Refusal, RefusedError
+from modelinstance.registry.health.record import Record
 from modelinstance.registry.instance import NO_UID, Incarnation, InstanceKey, Rotation
+from modelinstance.registry.intake.registrations import Registered, Registration
+from modelinstance.registry.intake.workers import BeatResult
 from modelinstance.registry.load import Load
-from modelinstance.registry.record import Record
-from modelinstance.registry.registrations import Registered, Registration
-from modelinstance.registry.workers import BeatResult
 from modelinstance.standalone import StandaloneDesk
 from unit.builders import TIMEOUT, live, named, put, spec
 from unit.clock import FakeClock

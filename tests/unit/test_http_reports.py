@@ -12,10 +12,10 @@ from modelinstance.http.bodies import MAX_BATCH
 from modelinstance.http.patience import MAX_BODY_BYTES
 from modelinstance.http.reports import MAX_COUNT
 from modelinstance.registry import EmbeddedModelRegistry
-from modelinstance.registry.probation import Hysteresis
-from modelinstance.registry.reasons import Reason
-from modelinstance.registry.record import Record
-from modelinstance.registry.reports import CallOutcome, ReportResult
+from modelinstance.registry.health.probation import Hysteresis
+from modelinstance.registry.health.reasons import Reason
+from modelinstance.registry.health.record import Record
+from modelinstance.registry.intake.reports import CallOutcome, ReportResult
 from modelinstance.standalone import StandaloneDesk
 from unit.builders import TIMEOUT, live, named, put
 from unit.clock import FakeClock

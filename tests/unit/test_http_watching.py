@@ -21,9 +21,9 @@ from modelinstance.http.filters import narrowed
 from modelinstance.http.rendering import Renderings, shown
 from modelinstance.http.watching import MAX_SECONDS, Watchers
 from modelinstance.registry import EmbeddedModelRegistry, selectors
+from modelinstance.registry.health.record import Record
 from modelinstance.registry.instance import Rotation
-from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records
+from modelinstance.registry.records.records import Records
 from modelinstance.standalone import StandaloneDesk
 from unit.builders import TIMEOUT, key, live, named, put
 from unit.clock import FakeClock

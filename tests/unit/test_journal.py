@@ -12,7 +12,7 @@ import pytest
 
 from modelinstance.commands.jsonlog import JsonLines
 from modelinstance.journal import BURST, RATE, SUMMARY_SECONDS, Journal
-from modelinstance.registry.records import Records
+from modelinstance.registry.records.records import Records
 from unit.builders import TIMEOUT, live, put
 from unit.clock import FakeClock
 

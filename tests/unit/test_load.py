@@ -7,11 +7,11 @@ from random import Random
 
 import pytest
 
+from modelinstance.registry.health.record import Record
+from modelinstance.registry.intake.workers import Workers
 from modelinstance.registry.load import Load
-from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records
-from modelinstance.registry.selection import LOAD_LASTS_SECONDS, Policy, Wish
-from modelinstance.registry.workers import Workers
+from modelinstance.registry.records.records import Records
+from modelinstance.registry.records.selection import LOAD_LASTS_SECONDS, Policy, Wish
 from unit.builders import TIMEOUT, live, put
 from unit.clock import FakeClock
 

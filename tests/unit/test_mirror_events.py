@@ -9,15 +9,15 @@ from random import Random
 
 import pytest
 
-from modelinstance.registry.beats import MAX_BYTES, REMEMBERED, Beat
 from modelinstance.registry.errors import NoHealthyInstanceError
+from modelinstance.registry.health.observed import ConditionSeen, Observed, Reported
+from modelinstance.registry.health.reasons import Phase, Reason
 from modelinstance.registry.instance import Address, InstanceSpec, ProbeSpec, Rotation
-from modelinstance.registry.mirror import Mirror
-from modelinstance.registry.observed import ConditionSeen, Observed, Reported
-from modelinstance.registry.podbook import PodBook
-from modelinstance.registry.podspecs import instance_of
-from modelinstance.registry.reasons import Phase, Reason
-from modelinstance.registry.records import Records
+from modelinstance.registry.intake.podbook import PodBook
+from modelinstance.registry.intake.podspecs import instance_of
+from modelinstance.registry.mirror.beats import MAX_BYTES, REMEMBERED, Beat
+from modelinstance.registry.mirror.mirror import Mirror
+from modelinstance.registry.records.records import Records
 from unit import pods
 from unit.builders import (
     TIMEOUT,

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from modelinstance.registry.beats import REMEMBERED
-from modelinstance.registry.mirror import Mirror, Repairs
-from modelinstance.registry.reasons import Phase, Reason
-from modelinstance.registry.records import Records
-from modelinstance.registry.view import ViewState
+from modelinstance.registry.health.reasons import Phase, Reason
+from modelinstance.registry.mirror.beats import REMEMBERED
+from modelinstance.registry.mirror.mirror import Mirror, Repairs
+from modelinstance.registry.mirror.view import ViewState
+from modelinstance.registry.records.records import Records
 from unit.builders import (
     TIMEOUT,
     accept,

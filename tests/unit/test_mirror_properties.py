@@ -12,13 +12,13 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from modelinstance.registry.beats import REMEMBERED, Beat
-from modelinstance.registry.health import Life
+from modelinstance.registry.health.chain import Life
+from modelinstance.registry.health.observed import Observed
+from modelinstance.registry.health.statuses import StatusWrite, is_current
 from modelinstance.registry.instance import InstanceKey, InstanceSpec, Rotation
-from modelinstance.registry.mirror import Listing, Mirror
-from modelinstance.registry.observed import Observed
-from modelinstance.registry.records import Records
-from modelinstance.registry.statuses import StatusWrite, is_current
+from modelinstance.registry.mirror.beats import REMEMBERED, Beat
+from modelinstance.registry.mirror.mirror import Listing, Mirror
+from modelinstance.registry.records.records import Records
 from unit.builders import lose_sight, observed, protect, spec, status_of
 from unit.clock import FakeClock
 

@@ -12,11 +12,11 @@ from modelinstance.outbound.getter import ForbiddenAddressError, Getter, Got, Un
 from modelinstance.outbound.guard import Guard
 from modelinstance.outbound.networks import Networks
 from modelinstance.outbound.prober import Prober
+from modelinstance.registry.health.reasons import Reason
+from modelinstance.registry.health.record import Record
 from modelinstance.registry.instance import ProbeSpec
-from modelinstance.registry.probing import MAX_DOUBTFUL_AT_ONCE, ProbeSchedule
-from modelinstance.registry.reasons import Reason
-from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records
+from modelinstance.registry.intake.probing import MAX_DOUBTFUL_AT_ONCE, ProbeSchedule
+from modelinstance.registry.records.records import Records
 from unit.builders import key, spec
 
 PROBE = ProbeSpec("/health", period=1, timeout=2, success_threshold=1, failure_threshold=1)

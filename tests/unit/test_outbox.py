@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from modelinstance.registry.instance import InstanceKey
-from modelinstance.registry.outbox import (
+from modelinstance.registry.mirror.outbox import (
     CHUNK,
     JITTER,
     MAX_BACKOFF_SECONDS,

@@ -6,7 +6,7 @@ import pytest
 
 from modelinstance.cluster.client import ClusterError
 from modelinstance.cluster.outcomes import MAX_SAID, SILENCE_SECONDS, FailureLog, hint_of, result_of
-from modelinstance.registry.pacing import WriteResult
+from modelinstance.registry.mirror.pacing import WriteResult
 from unit.builders import key
 
 LOGGER = logging.getLogger(__name__)

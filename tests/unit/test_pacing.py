@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelinstance.registry.outbox import JITTER, MAX_BACKOFF_SECONDS
-from modelinstance.registry.pacing import (
+from modelinstance.registry.mirror.outbox import JITTER, MAX_BACKOFF_SECONDS
+from modelinstance.registry.mirror.pacing import (
     BURST_SECONDS,
     MAX_PAUSE_SECONDS,
     MAX_REFUSALS,

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelinstance.registry.health import Life
+from modelinstance.registry.health.chain import Life
+from modelinstance.registry.health.pods import PodFacts
+from modelinstance.registry.health.reasons import Reason
+from modelinstance.registry.health.record import Record
 from modelinstance.registry.instance import InstanceKey
-from modelinstance.registry.podbook import PodBook, is_elsewhere
-from modelinstance.registry.pods import PodFacts
-from modelinstance.registry.podspecs import MANAGER, Names, instance_of
-from modelinstance.registry.reasons import Reason
-from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records
-from modelinstance.registry.registrations import MANAGED_BY
+from modelinstance.registry.intake.podbook import PodBook, is_elsewhere
+from modelinstance.registry.intake.podspecs import MANAGER, Names, instance_of
+from modelinstance.registry.intake.registrations import MANAGED_BY
+from modelinstance.registry.records.records import Records
 from unit.builders import TIMEOUT, key, spec
 from unit.clock import FakeClock
 from unit.pods import facts

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from modelinstance.cluster.podfacts import facts_of, gate_body
 from modelinstance.cluster.translate import UnreadableError
+from modelinstance.registry.health.pods import Gate, PodCondition, PodFacts
 from modelinstance.registry.instance import InstanceKey
-from modelinstance.registry.pods import Gate, PodCondition, PodFacts
 from unit.pods import GATE, condition, pod_json
 
 

@@ -25,16 +25,16 @@ from modelinstance.podkeeping.gates import Gates
 from modelinstance.podkeeping.instances import Instances
 from modelinstance.podkeeping.keeper import PodKeeper
 from modelinstance.podkeeping.names import NameReader
-from modelinstance.registry.events import EventBook
+from modelinstance.registry.health.pods import Gate, PodFacts
 from modelinstance.registry.instance import InstanceKey
-from modelinstance.registry.mirror import Mirror
-from modelinstance.registry.podbook import PodBook
-from modelinstance.registry.pods import Gate, PodFacts
-from modelinstance.registry.podspecs import MAX_ALIASES, Names, instance_of
-from modelinstance.registry.records import Records
-from modelinstance.registry.registrations import Pod, Registered, Registration
+from modelinstance.registry.intake.podbook import PodBook
+from modelinstance.registry.intake.podspecs import MAX_ALIASES, Names, instance_of
+from modelinstance.registry.intake.registrations import Pod, Registered, Registration
+from modelinstance.registry.intake.workers import Workers
+from modelinstance.registry.mirror.mirror import Mirror
+from modelinstance.registry.records.records import Records
 from modelinstance.registry.tallies import Tallies
-from modelinstance.registry.workers import Workers
+from modelinstance.registry.telling.events import EventBook
 from unit.builders import TIMEOUT, spec, sync
 from unit.pods import GATE, condition, facts, pod_json
 

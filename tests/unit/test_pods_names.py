@@ -13,12 +13,12 @@ from modelinstance.outbound.getter import Getter, Got, UnreachableError
 from modelinstance.outbound.guard import Guard
 from modelinstance.outbound.networks import Networks
 from modelinstance.podkeeping.names import AT_ONCE, NameReader
-from modelinstance.registry.podbook import PodBook
-from modelinstance.registry.pods import PodFacts
-from modelinstance.registry.podspecs import Names, instance_of
-from modelinstance.registry.reasons import Reason
-from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records
+from modelinstance.registry.health.pods import PodFacts
+from modelinstance.registry.health.reasons import Reason
+from modelinstance.registry.health.record import Record
+from modelinstance.registry.intake.podbook import PodBook
+from modelinstance.registry.intake.podspecs import Names, instance_of
+from modelinstance.registry.records.records import Records
 from unit.costs import calls_of
 from unit.pods import facts
 

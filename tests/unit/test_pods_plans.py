@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelinstance.registry.podplans import Resource, Step, plan
-from modelinstance.registry.pods import PodFacts
-from modelinstance.registry.podspecs import PodInstance, instance_of
+from modelinstance.registry.health.pods import PodFacts
+from modelinstance.registry.intake.podplans import Resource, Step, plan
+from modelinstance.registry.intake.podspecs import PodInstance, instance_of
 from unit.pods import facts
 
 POD = facts()

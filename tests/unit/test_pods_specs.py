@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from modelinstance.api import v1alpha1
 from modelinstance.cluster.translate import pod_instance_body
-from modelinstance.registry.podspecs import (
+from modelinstance.registry.intake.podspecs import (
     MAX_ALIASES,
     Names,
     SettingError,

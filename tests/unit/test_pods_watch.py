@@ -13,8 +13,8 @@ from modelinstance.cluster.access import Access
 from modelinstance.cluster.client import ClusterError
 from modelinstance.cluster.pods import PodClient
 from modelinstance.cluster.podwatch import PodFollower, _delay
+from modelinstance.registry.health.pods import PodFacts
 from modelinstance.registry.instance import InstanceKey
-from modelinstance.registry.pods import PodFacts
 from unit.pods import pod_json
 
 

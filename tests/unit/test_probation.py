@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelinstance.registry.health import Life
+from modelinstance.registry.health.chain import Life
+from modelinstance.registry.health.outages import GuardSettings
+from modelinstance.registry.health.past import Past
+from modelinstance.registry.health.probation import Hysteresis
+from modelinstance.registry.health.reasons import Phase, Reason
+from modelinstance.registry.health.record import Record
 from modelinstance.registry.instance import ProbeSpec
-from modelinstance.registry.outages import GuardSettings
-from modelinstance.registry.past import Past
-from modelinstance.registry.probation import Hysteresis
-from modelinstance.registry.reasons import Phase, Reason
-from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records
+from modelinstance.registry.records.records import Records
 from unit.builders import TIMEOUT, key, live, put, spec
 from unit.clock import FakeClock
 

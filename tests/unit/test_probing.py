@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from modelinstance.registry.health import Life
+from modelinstance.registry.health.chain import Life
+from modelinstance.registry.health.past import Past
+from modelinstance.registry.health.reasons import Reason
+from modelinstance.registry.health.record import Record
 from modelinstance.registry.instance import ProbeSpec, Rotation
-from modelinstance.registry.past import Past
-from modelinstance.registry.probing import (
+from modelinstance.registry.intake.probing import (
     JITTER,
     MAX_AT_ONCE,
     MAX_DOUBTFUL_AT_ONCE,
@@ -22,9 +24,7 @@ from modelinstance.registry.probing import (
     ProbeResult,
     ProbeSchedule,
 )
-from modelinstance.registry.reasons import Reason
-from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records
+from modelinstance.registry.records.records import Records
 from unit.builders import key, spec
 from unit.clock import FakeClock
 from unit.costs import calls_of

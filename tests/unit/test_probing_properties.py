@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from modelinstance.registry.instance import InstanceSpec, ProbeSpec, Rotation
-from modelinstance.registry.probing import Ask, ProbeOutcome, ProbeResult, ProbeSchedule
-from modelinstance.registry.records import Records
+from modelinstance.registry.intake.probing import Ask, ProbeOutcome, ProbeResult, ProbeSchedule
+from modelinstance.registry.records.records import Records
 from unit.builders import key, spec
 from unit.clock import FakeClock
 

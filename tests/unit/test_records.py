@@ -6,14 +6,14 @@ from random import Random
 
 import pytest
 
-from modelinstance.registry.census import Totals
 from modelinstance.registry.errors import NoHealthyInstanceError
-from modelinstance.registry.health import Life
+from modelinstance.registry.health.chain import Life
+from modelinstance.registry.health.past import Past
+from modelinstance.registry.health.reasons import Phase, Reason
+from modelinstance.registry.health.record import Record
 from modelinstance.registry.instance import NO_UID, Incarnation, InstanceSpec, Rotation
-from modelinstance.registry.past import Past
-from modelinstance.registry.reasons import Phase, Reason
-from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records
+from modelinstance.registry.records.census import Totals
+from modelinstance.registry.records.records import Records
 from modelinstance.registry.timeline import Timeline
 from unit.builders import TIMEOUT, key, live, put, spec
 from unit.clock import START, FakeClock

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from modelinstance.registry.census import Totals
 from modelinstance.registry.errors import NoHealthyInstanceError
-from modelinstance.registry.health import Life, Verdict
+from modelinstance.registry.health.chain import Life, Verdict
+from modelinstance.registry.health.reasons import Phase
+from modelinstance.registry.health.record import Record
 from modelinstance.registry.instance import InstanceKey, InstanceSpec, Rotation
-from modelinstance.registry.reasons import Phase
-from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records
+from modelinstance.registry.records.census import Totals
+from modelinstance.registry.records.records import Records
 from unit.clock import FakeClock
 
 KEYS = [InstanceKey("a", "x"), InstanceKey("a", "y"), InstanceKey("b", "x")]

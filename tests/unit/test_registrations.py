@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 
 from modelinstance.registry.instance import NO_UID, Address, Incarnation, InstanceSpec
-from modelinstance.registry.load import Load
-from modelinstance.registry.records import Records
-from modelinstance.registry.registrations import (
+from modelinstance.registry.intake.registrations import (
     MANAGED_BY,
     MANAGER,
     MAX_SLUG,
     Registration,
     is_registered,
 )
+from modelinstance.registry.load import Load
+from modelinstance.registry.records.records import Records
 from unit.builders import put, spec
 
 INCARNATION = Incarnation("uid", spec().address)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelinstance.registry.instance import InstanceKey
-from modelinstance.registry.ring import POINTS, Ring, hash64
+from modelinstance.registry.records.ring import POINTS, Ring, hash64
 from unit.builders import key
 
 KEYS = [f"session-{number}" for number in range(1000)]

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelinstance.registry.health.record import Record
 from modelinstance.registry.load import Load
-from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records
-from modelinstance.registry.selection import (
+from modelinstance.registry.records.records import Records
+from modelinstance.registry.records.selection import (
     ANY,
     BOUND,
     SLACK,

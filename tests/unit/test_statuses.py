@@ -5,18 +5,18 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from modelinstance.registry.instance import Incarnation, Rotation
-from modelinstance.registry.observed import ConditionSeen, Reported
-from modelinstance.registry.reasons import Phase, Reason
-from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records
-from modelinstance.registry.statuses import (
+from modelinstance.registry.health.observed import ConditionSeen, Reported
+from modelinstance.registry.health.reasons import Phase, Reason
+from modelinstance.registry.health.record import Record
+from modelinstance.registry.health.statuses import (
     Condition,
     ConditionType,
     StatusWrite,
     compose,
     is_current,
 )
+from modelinstance.registry.instance import Incarnation, Rotation
+from modelinstance.registry.records.records import Records
 from unit.builders import live, put, reported, spec, status_of
 from unit.clock import START, FakeClock
 

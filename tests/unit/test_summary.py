@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from modelinstance.registry.census import Totals
-from modelinstance.registry.summary import (
+from modelinstance.registry.mirror.summary import (
     Mode,
     RegistryObject,
     RegistryObjectMirror,
     Summary,
     SummaryWrite,
 )
+from modelinstance.registry.records.census import Totals
 
 TOTALS = Totals(models=2, instances=5, healthy=3)
 CURRENT = Summary(generation=1, mode="Live", models=2, instances=5, healthy=3)

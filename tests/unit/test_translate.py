@@ -18,9 +18,9 @@ from modelinstance.cluster.translate import (
     status_body,
 )
 from modelinstance.registry.instance import InstanceSpec
-from modelinstance.registry.mirror import Mirror
-from modelinstance.registry.records import Records
-from modelinstance.registry.registrations import Pod, Registration
+from modelinstance.registry.intake.registrations import Pod, Registration
+from modelinstance.registry.mirror.mirror import Mirror
+from modelinstance.registry.records.records import Records
 
 DEEP = f'["{api.HEARTBEAT_ANNOTATION}",' + "[" * 50_000
 LONG = f'["{api.HEARTBEAT_ANNOTATION}",' + "[" * 200_000

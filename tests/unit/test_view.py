@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records
-from modelinstance.registry.view import (
+from modelinstance.registry.health.record import Record
+from modelinstance.registry.mirror.view import (
     MIN_GAP_SECONDS,
     PATIENCE,
     QUIET_SECONDS,
@@ -12,6 +11,7 @@ from modelinstance.registry.view import (
     View,
     ViewState,
 )
+from modelinstance.registry.records.records import Records
 from unit.builders import put
 
 INTERVAL = 60.0

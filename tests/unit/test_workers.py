@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from modelinstance.registry import workers as module
 from modelinstance.registry.errors import NoHealthyInstanceError
-from modelinstance.registry.health import Life
+from modelinstance.registry.health.chain import Life
+from modelinstance.registry.health.observed import Observed, Reported
+from modelinstance.registry.health.past import Past
+from modelinstance.registry.health.reasons import Phase, Reason
+from modelinstance.registry.health.record import Record
 from modelinstance.registry.instance import (
     NO_UID,
     Incarnation,
@@ -18,16 +21,13 @@ from modelinstance.registry.instance import (
     InstanceSpec,
     Rotation,
 )
+from modelinstance.registry.intake import workers as module
+from modelinstance.registry.intake.registrations import Registration
+from modelinstance.registry.intake.workers import RETRY_SECONDS, BeatResult, Leftovers, Workers
 from modelinstance.registry.load import Load
-from modelinstance.registry.mirror import Mirror
-from modelinstance.registry.observed import Observed, Reported
-from modelinstance.registry.past import Past
-from modelinstance.registry.reasons import Phase, Reason
-from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records
-from modelinstance.registry.registrations import Registration
+from modelinstance.registry.mirror.mirror import Mirror
+from modelinstance.registry.records.records import Records
 from modelinstance.registry.timeline import SPARE_ENTRIES
-from modelinstance.registry.workers import RETRY_SECONDS, BeatResult, Leftovers, Workers
 from unit.builders import (
     TIMEOUT,
     accept,

@@ -15,17 +15,17 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from modelinstance.registry.census import Totals
 from modelinstance.registry.errors import NoHealthyInstanceError
+from modelinstance.registry.health.observed import Observed, Reported
+from modelinstance.registry.health.record import Record
 from modelinstance.registry.instance import NO_UID, Address, InstanceKey, InstanceSpec, Rotation
+from modelinstance.registry.intake.registrations import Registration
+from modelinstance.registry.intake.workers import BeatResult, Workers
 from modelinstance.registry.load import Load
-from modelinstance.registry.mirror import Mirror
-from modelinstance.registry.observed import Observed, Reported
-from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records
-from modelinstance.registry.registrations import Registration
-from modelinstance.registry.selection import Policy, Wish
-from modelinstance.registry.workers import BeatResult, Workers
+from modelinstance.registry.mirror.mirror import Mirror
+from modelinstance.registry.records.census import Totals
+from modelinstance.registry.records.records import Records
+from modelinstance.registry.records.selection import Policy, Wish
 from unit.builders import status_of, written
 from unit.clock import FakeClock
 

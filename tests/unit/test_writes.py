@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelinstance.registry.health.observed import Observed
+from modelinstance.registry.health.statuses import StatusWrite
 from modelinstance.registry.instance import InstanceKey
-from modelinstance.registry.mirror import Mirror
-from modelinstance.registry.observed import Observed
-from modelinstance.registry.outbox import JITTER, MAX_BACKOFF_SECONDS, MIN_BACKOFF_SECONDS
-from modelinstance.registry.pacing import BURST_SECONDS, MAX_PAUSE_SECONDS, WriteResult
-from modelinstance.registry.records import Records
-from modelinstance.registry.statuses import StatusWrite
-from modelinstance.registry.writes import StatusWrites
+from modelinstance.registry.mirror.mirror import Mirror
+from modelinstance.registry.mirror.outbox import JITTER, MAX_BACKOFF_SECONDS, MIN_BACKOFF_SECONDS
+from modelinstance.registry.mirror.pacing import BURST_SECONDS, MAX_PAUSE_SECONDS, WriteResult
+from modelinstance.registry.mirror.writes import StatusWrites
+from modelinstance.registry.records.records import Records
 from unit.builders import TIMEOUT, key, lose_sight, observed, spec, status_of, sync
 from unit.clock import FakeClock
 

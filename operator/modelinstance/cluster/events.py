@@ -14,7 +14,7 @@ from modelinstance.cluster import FIELD_MANAGER
 from modelinstance.cluster.client import CONFLICT, FORBIDDEN, NOT_FOUND, ClusterClient, ClusterError
 from modelinstance.cluster.outcomes import FailureLog
 from modelinstance.cluster.translate import rfc3339
-from modelinstance.registry.events import EventBook, EventOutcome, EventWrite
+from modelinstance.registry.telling.events import EventBook, EventOutcome, EventWrite
 
 logger = logging.getLogger(__name__)
 

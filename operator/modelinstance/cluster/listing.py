@@ -12,10 +12,10 @@ from modelinstance import api
 from modelinstance.cluster.client import GONE, NOT_FOUND, ClusterClient, ClusterError
 from modelinstance.cluster.translate import UnreadableError, key_of, observe, observe_registry
 from modelinstance.notices import Notices
+from modelinstance.registry.health.observed import Observed
 from modelinstance.registry.instance import InstanceKey
-from modelinstance.registry.mirror import Listing
-from modelinstance.registry.observed import Observed
-from modelinstance.registry.summary import RegistryObject
+from modelinstance.registry.mirror.mirror import Listing
+from modelinstance.registry.mirror.summary import RegistryObject
 
 logger = logging.getLogger(__name__)
 

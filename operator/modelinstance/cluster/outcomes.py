@@ -16,7 +16,7 @@ from modelinstance.cluster.client import (
     ClusterError,
 )
 from modelinstance.registry.instance import InstanceKey
-from modelinstance.registry.pacing import WriteResult
+from modelinstance.registry.mirror.pacing import WriteResult
 
 UNPROCESSABLE = 422
 MISFIT = "failed to create typed patch object"

@@ -9,7 +9,7 @@ from typing import Any
 
 from modelinstance import api
 from modelinstance.cluster.translate import RawObject, UnreadableError, key_of, rfc3339
-from modelinstance.registry.pods import Gate, PodFacts
+from modelinstance.registry.health.pods import Gate, PodFacts
 
 CONTAINERS_READY, READY = "ContainersReady", "Ready"
 WAITS_FOR_GATES = "ReadinessGatesNotReady"

@@ -22,10 +22,10 @@ from modelinstance.cluster.client import (
 )
 from modelinstance.cluster.podfacts import gate_body
 from modelinstance.cluster.translate import RawObject, observe, pod_instance_body
+from modelinstance.registry.health.observed import Observed
+from modelinstance.registry.health.pods import Gate, PodFacts
 from modelinstance.registry.instance import InstanceKey
-from modelinstance.registry.observed import Observed
-from modelinstance.registry.pods import Gate, PodFacts
-from modelinstance.registry.podspecs import MANAGER, PodInstance
+from modelinstance.registry.intake.podspecs import MANAGER, PodInstance
 
 PAGE_SIZE = 100
 """Pods are large, and who reads them serves requests meanwhile."""

@@ -13,8 +13,8 @@ from modelinstance.cluster.podfacts import facts_of
 from modelinstance.cluster.pods import PodClient
 from modelinstance.cluster.translate import RawObject, UnreadableError, key_of
 from modelinstance.notices import Notices
+from modelinstance.registry.health.pods import PodFacts
 from modelinstance.registry.instance import InstanceKey
-from modelinstance.registry.pods import PodFacts
 
 logger = logging.getLogger(__name__)
 

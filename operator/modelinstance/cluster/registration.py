@@ -5,9 +5,9 @@ from __future__ import annotations
 from modelinstance.cluster.applying import apply_around
 from modelinstance.cluster.client import ClusterClient
 from modelinstance.cluster.translate import observe, registration_body
+from modelinstance.registry.health.observed import Observed
 from modelinstance.registry.instance import InstanceKey
-from modelinstance.registry.observed import Observed
-from modelinstance.registry.registrations import MANAGER, Registration
+from modelinstance.registry.intake.registrations import MANAGER, Registration
 
 
 class RegistrationWriter:

@@ -18,12 +18,12 @@ from modelinstance.cluster.translate import (
     status_body,
     summary_body,
 )
+from modelinstance.registry.health.observed import Observed
+from modelinstance.registry.health.statuses import StatusWrite
 from modelinstance.registry.instance import InstanceKey
-from modelinstance.registry.observed import Observed
-from modelinstance.registry.pacing import WriteResult
-from modelinstance.registry.statuses import StatusWrite
-from modelinstance.registry.summary import RegistryObject, SummaryWrite
-from modelinstance.registry.writes import StatusPlan
+from modelinstance.registry.mirror.pacing import WriteResult
+from modelinstance.registry.mirror.summary import RegistryObject, SummaryWrite
+from modelinstance.registry.mirror.writes import StatusPlan
 
 logger = logging.getLogger(__name__)
 

@@ -11,6 +11,9 @@ from pydantic import ValidationError
 
 from modelinstance import api
 from modelinstance.api import v1alpha1
+from modelinstance.registry.health.observed import ConditionSeen, Observed, Reported
+from modelinstance.registry.health.outages import GuardSettings
+from modelinstance.registry.health.statuses import ConditionType, StatusWrite
 from modelinstance.registry.instance import (
     Address,
     Incarnation,
@@ -20,12 +23,9 @@ from modelinstance.registry.instance import (
     Rotation,
     normalize_host,
 )
-from modelinstance.registry.observed import ConditionSeen, Observed, Reported
-from modelinstance.registry.outages import GuardSettings
-from modelinstance.registry.podspecs import PodInstance
-from modelinstance.registry.registrations import Registration
-from modelinstance.registry.statuses import ConditionType, StatusWrite
-from modelinstance.registry.summary import RegistryObject, Summary, SummaryWrite
+from modelinstance.registry.intake.podspecs import PodInstance
+from modelinstance.registry.intake.registrations import Registration
+from modelinstance.registry.mirror.summary import RegistryObject, Summary, SummaryWrite
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 MAX_APPLIED = 65536

@@ -19,9 +19,9 @@ import kopf
 from modelinstance import api
 from modelinstance.cluster.access import Access, AccessError
 from modelinstance.cluster.translate import UnreadableError, key_of, observe, observe_registry
+from modelinstance.registry.health.observed import Observed
 from modelinstance.registry.instance import InstanceKey
-from modelinstance.registry.observed import Observed
-from modelinstance.registry.summary import RegistryObject
+from modelinstance.registry.mirror.summary import RegistryObject
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from modelinstance.agent import pod as downward
 from modelinstance.agent.models import is_name
 from modelinstance.commands.options import TEXT, is_host, set_up_logging, shown
 from modelinstance.registry.instance import DNS_LABEL, DNS_NAME
-from modelinstance.registry.registrations import MANAGED_BY
+from modelinstance.registry.intake.registrations import MANAGED_BY
 
 F = TypeVar("F", bound=Callable[..., Any] | click.Command)
 

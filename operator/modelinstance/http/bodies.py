@@ -11,8 +11,8 @@ from pydantic.alias_generators import to_camel
 
 from modelinstance.registry import selectors
 from modelinstance.registry.instance import DNS_LABEL, DNS_NAME, InstanceSpec, normalize_host
+from modelinstance.registry.intake.registrations import MANAGED_BY, Pod, Registration
 from modelinstance.registry.load import Load
-from modelinstance.registry.registrations import MANAGED_BY, Pod, Registration
 
 MAX_BATCH = 10_000
 MAX_NUMBER = 1e12

@@ -9,11 +9,11 @@ from pydantic import Field
 from modelinstance.http.models import Answer, Instance
 from modelinstance.http.rendering import shown
 from modelinstance.http.source import Source
-from modelinstance.registry.findings import findings
-from modelinstance.registry.known import Known, look
-from modelinstance.registry.prospects import prospects
-from modelinstance.registry.reasons import REASONS
-from modelinstance.registry.record import Record
+from modelinstance.registry.health.reasons import REASONS
+from modelinstance.registry.health.record import Record
+from modelinstance.registry.telling.findings import findings
+from modelinstance.registry.telling.known import Known, look
+from modelinstance.registry.telling.prospects import prospects
 
 
 class Evidence(Answer):

@@ -11,9 +11,9 @@ from fastapi import Depends, Query
 from modelinstance.http.access import Caller, Who
 from modelinstance.http.problems import ProblemError
 from modelinstance.registry import selectors
+from modelinstance.registry.health.record import Record
 from modelinstance.registry.instance import InstanceKey
-from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records
+from modelinstance.registry.records.records import Records
 
 MAX_NAMESPACE = 63
 Filter = Callable[[Record], bool] | None

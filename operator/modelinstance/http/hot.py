@@ -24,7 +24,7 @@ from modelinstance.http.queries import MAX_KEY, MAX_NAME
 from modelinstance.http.rendering import Renderings
 from modelinstance.http.source import Source
 from modelinstance.registry.errors import NoHealthyInstanceError
-from modelinstance.registry.selection import Policy, Wish, policy_for
+from modelinstance.registry.records.selection import Policy, Wish, policy_for
 
 MAX_CACHED_QUERY = 512
 JSON = (b"content-type", b"application/json")

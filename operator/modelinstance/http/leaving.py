@@ -16,7 +16,7 @@ from modelinstance.http.problems import ProblemError
 from modelinstance.http.queries import Name, Namespace
 from modelinstance.http.rendering import shown
 from modelinstance.http.source import Source
-from modelinstance.registry.record import Record
+from modelinstance.registry.health.record import Record
 
 Late = Annotated[
     str | None,

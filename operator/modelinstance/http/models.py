@@ -8,10 +8,10 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from modelinstance.registry.health.record import Record
+from modelinstance.registry.intake.reports import ReportResult
 from modelinstance.registry.load import Load
-from modelinstance.registry.record import Record
-from modelinstance.registry.reports import ReportResult
-from modelinstance.registry.view import ViewState
+from modelinstance.registry.mirror.view import ViewState
 
 
 class BeatOutcome(StrEnum):

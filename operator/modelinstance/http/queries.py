@@ -18,8 +18,8 @@ from modelinstance.http.rendering import shown
 from modelinstance.http.source import Source
 from modelinstance.http.waiting import WaitingRoom
 from modelinstance.registry.errors import NoHealthyInstanceError
-from modelinstance.registry.record import Record
-from modelinstance.registry.selection import Policy, Wish, policy_for
+from modelinstance.registry.health.record import Record
+from modelinstance.registry.records.selection import Policy, Wish, policy_for
 
 RETRY_AFTER_SECONDS = 1
 MAX_WAIT_SECONDS = 60.0

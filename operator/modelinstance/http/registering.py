@@ -19,8 +19,8 @@ from modelinstance.http.problems import ProblemError
 from modelinstance.http.rendering import shown
 from modelinstance.http.source import Source
 from modelinstance.registry.errors import Refusal, RefusedError
-from modelinstance.registry.registrations import Registered, Registration
-from modelinstance.registry.workers import BeatResult
+from modelinstance.registry.intake.registrations import Registered, Registration
+from modelinstance.registry.intake.workers import BeatResult
 
 RETRY_AFTER_SECONDS = 5
 REFUSED = {

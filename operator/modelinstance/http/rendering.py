@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from modelinstance.http.models import Instance
+from modelinstance.registry.health.record import Record
 from modelinstance.registry.instance import InstanceKey
 from modelinstance.registry.load import Load
-from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records
+from modelinstance.registry.records.records import Records
 
 _UNKNOWN_AGE = b"null}"
 """The end of what `Instance` is written as, without an age."""

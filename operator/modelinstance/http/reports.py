@@ -14,7 +14,7 @@ from modelinstance.http.bodies import INCARNATION, MAX_BATCH, ONE, SEVERAL, Body
 from modelinstance.http.models import ReportAnswer, ReportAnswers
 from modelinstance.http.problems import ProblemError
 from modelinstance.http.source import Source
-from modelinstance.registry.reports import CallOutcome, ReportResult
+from modelinstance.registry.intake.reports import CallOutcome, ReportResult
 
 MAX_COUNT = 1_000_000
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from modelinstance.registry.records import Records
-from modelinstance.registry.registrations import Registered, Registration
-from modelinstance.registry.reports import Reports
+from modelinstance.registry.intake.registrations import Registered, Registration
+from modelinstance.registry.intake.reports import Reports
+from modelinstance.registry.intake.workers import Workers
+from modelinstance.registry.mirror.view import ViewState
+from modelinstance.registry.records.records import Records
 from modelinstance.registry.tallies import Tallies
-from modelinstance.registry.view import ViewState
-from modelinstance.registry.workers import Workers
 
 
 class Enrolment(Protocol):

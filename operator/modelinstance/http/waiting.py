@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
-from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records
+from modelinstance.registry.health.record import Record
+from modelinstance.registry.records.records import Records
 
 T = TypeVar("T")
 

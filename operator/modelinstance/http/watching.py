@@ -22,8 +22,8 @@ from modelinstance.http.models import Gone, Synced
 from modelinstance.http.queries import MODEL_NAME
 from modelinstance.http.rendering import Renderings
 from modelinstance.http.source import Source
+from modelinstance.registry.health.record import Record
 from modelinstance.registry.instance import InstanceKey
-from modelinstance.registry.record import Record
 
 MAX_WATCHERS = 1000
 KEEPALIVE_SECONDS = 15.0

@@ -21,16 +21,16 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from modelinstance.registry.beats import Beat
-from modelinstance.registry.mirror import Mirror
-from modelinstance.registry.pacing import WriteResult
-from modelinstance.registry.probing import ProbeOutcome
-from modelinstance.registry.reasons import Phase, Reason
-from modelinstance.registry.records import Records
-from modelinstance.registry.reports import CallOutcome, ReportResult, Reports
+from modelinstance.registry.health.reasons import Phase, Reason
+from modelinstance.registry.intake.probing import ProbeOutcome
+from modelinstance.registry.intake.reports import CallOutcome, ReportResult, Reports
+from modelinstance.registry.intake.workers import BeatResult, Workers
+from modelinstance.registry.mirror.beats import Beat
+from modelinstance.registry.mirror.mirror import Mirror
+from modelinstance.registry.mirror.pacing import WriteResult
+from modelinstance.registry.mirror.view import ViewState
+from modelinstance.registry.records.records import Records
 from modelinstance.registry.tallies import DURATION_BOUNDS, Tallies
-from modelinstance.registry.view import ViewState
-from modelinstance.registry.workers import BeatResult, Workers
 
 MAX_MODELS = 500
 """How many models have a label of their own."""

@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 from modelinstance.outbound.getter import ForbiddenAddressError, Getter, UnreachableError
 from modelinstance.registry.instance import InstanceKey
-from modelinstance.registry.probing import Ask, ProbeOutcome, ProbeResult, ProbeSchedule
+from modelinstance.registry.intake.probing import Ask, ProbeOutcome, ProbeResult, ProbeSchedule
 
 STARTS_AT_ONCE = 8
 """How many requests are begun in one pass of the loop, whose other work waits meanwhile."""

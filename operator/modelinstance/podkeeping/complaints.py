@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections import deque
 
-from modelinstance.registry.events import EventBook, Subject
-from modelinstance.registry.pods import PodFacts
+from modelinstance.registry.health.pods import PodFacts
+from modelinstance.registry.telling.events import EventBook, Subject
 
 logger = logging.getLogger(__name__)
 

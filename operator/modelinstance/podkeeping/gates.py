@@ -18,11 +18,11 @@ from modelinstance.cluster.outcomes import FailureLog
 from modelinstance.cluster.podfacts import facts_of
 from modelinstance.cluster.pods import PodClient
 from modelinstance.cluster.translate import UnreadableError
+from modelinstance.registry.health.pods import Gate, PodFacts
 from modelinstance.registry.instance import InstanceKey
-from modelinstance.registry.mirror import Mirror
-from modelinstance.registry.outbox import Outbox
-from modelinstance.registry.podbook import PodBook
-from modelinstance.registry.pods import Gate, PodFacts
+from modelinstance.registry.intake.podbook import PodBook
+from modelinstance.registry.mirror.mirror import Mirror
+from modelinstance.registry.mirror.outbox import Outbox
 
 logger = logging.getLogger(__name__)
 

@@ -17,13 +17,11 @@ from modelinstance.cluster.pods import PodClient, PodInstanceWriter
 from modelinstance.cluster.translate import UnreadableError
 from modelinstance.podkeeping.complaints import Complaints
 from modelinstance.podkeeping.names import NameReader
+from modelinstance.registry.health.pods import PodFacts
 from modelinstance.registry.instance import InstanceKey, InstanceSpec
-from modelinstance.registry.mirror import Mirror
-from modelinstance.registry.outbox import Outbox
-from modelinstance.registry.podbook import PodBook, is_made_for_pod
-from modelinstance.registry.podplans import Resource, Step, plan
-from modelinstance.registry.pods import PodFacts
-from modelinstance.registry.podspecs import (
+from modelinstance.registry.intake.podbook import PodBook, is_made_for_pod
+from modelinstance.registry.intake.podplans import Resource, Step, plan
+from modelinstance.registry.intake.podspecs import (
     LABEL,
     MAX_ALIASES,
     Names,
@@ -33,6 +31,8 @@ from modelinstance.registry.podspecs import (
     instance_of,
     wants_names,
 )
+from modelinstance.registry.mirror.mirror import Mirror
+from modelinstance.registry.mirror.outbox import Outbox
 
 logger = logging.getLogger(__name__)
 

@@ -15,15 +15,15 @@ from modelinstance.podkeeping.complaints import Complaints
 from modelinstance.podkeeping.gates import Gates
 from modelinstance.podkeeping.instances import Instances
 from modelinstance.podkeeping.names import NameReader
-from modelinstance.registry.events import EventBook
+from modelinstance.registry.health.pods import PodFacts
+from modelinstance.registry.health.record import Record
 from modelinstance.registry.instance import InstanceKey
-from modelinstance.registry.mirror import Mirror
-from modelinstance.registry.podbook import PodBook, is_made_for_pod
-from modelinstance.registry.pods import PodFacts
-from modelinstance.registry.podspecs import Names
-from modelinstance.registry.record import Record
-from modelinstance.registry.registrations import Registration
+from modelinstance.registry.intake.podbook import PodBook, is_made_for_pod
+from modelinstance.registry.intake.podspecs import Names
+from modelinstance.registry.intake.registrations import Registration
+from modelinstance.registry.mirror.mirror import Mirror
 from modelinstance.registry.tallies import Tallies
+from modelinstance.registry.telling.events import EventBook
 
 logger = logging.getLogger(__name__)
 

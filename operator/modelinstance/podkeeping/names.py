@@ -9,9 +9,9 @@ import logging
 from collections.abc import Callable, Iterable
 
 from modelinstance.outbound.getter import ForbiddenAddressError, Getter, Got, UnreachableError
-from modelinstance.registry.podbook import PodBook
-from modelinstance.registry.pods import PodFacts
-from modelinstance.registry.podspecs import (
+from modelinstance.registry.health.pods import PodFacts
+from modelinstance.registry.intake.podbook import PodBook
+from modelinstance.registry.intake.podspecs import (
     Names,
     SettingError,
     instance_of,

@@ -16,10 +16,10 @@ from typing import TypedDict, TypeVar, overload
 
 from modelinstance.registry.base import ModelRegistry
 from modelinstance.registry.clock import Clock
+from modelinstance.registry.health.record import Record
 from modelinstance.registry.instance import InstanceKey, InstanceSpec, Rotation
 from modelinstance.registry.model_instance import ModelInstance
-from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records
+from modelinstance.registry.records.records import Records
 from modelinstance.registry.timeline import MAX_STEP_SECONDS
 
 T = TypeVar("T")

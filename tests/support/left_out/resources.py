@@ -6,16 +6,16 @@ from hashlib import blake2b
 from typing import Any
 
 from modelinstance.cluster import podfacts
-from modelinstance.registry import past
-from modelinstance.registry.beats import AnnotationBeats, Beat
-from modelinstance.registry.health import Life
+from modelinstance.registry.health import past
+from modelinstance.registry.health.chain import Life
+from modelinstance.registry.health.observed import Reported
+from modelinstance.registry.health.record import Record
 from modelinstance.registry.instance import Incarnation
-from modelinstance.registry.observed import Reported
-from modelinstance.registry.owners import Owners
-from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records
-from modelinstance.registry.tracker import Tracker
-from modelinstance.registry.view import View
+from modelinstance.registry.mirror.beats import AnnotationBeats, Beat
+from modelinstance.registry.mirror.tracker import Tracker
+from modelinstance.registry.mirror.view import View
+from modelinstance.registry.records.owners import Owners
+from modelinstance.registry.records.records import Records
 from support.left_out.table import leaves_out, let_do, nothing, put
 
 

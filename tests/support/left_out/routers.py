@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from modelinstance.http.waiting import WaitingRoom
-from modelinstance.registry.guard import SilenceGuard
-from modelinstance.registry.outages import Members
-from modelinstance.registry.record import Record
-from modelinstance.registry.records import Records
-from modelinstance.registry.reports import CallOutcome, Opinions, ReportResult, Reports
+from modelinstance.registry.health.guard import SilenceGuard
+from modelinstance.registry.health.outages import Members
+from modelinstance.registry.health.record import Record
+from modelinstance.registry.intake.reports import CallOutcome, Opinions, ReportResult, Reports
+from modelinstance.registry.records.records import Records
 from support.left_out.table import leaves_out, let_do, nothing, put
 
 # -- what routers are told ------------------------------------------------------------------------

@@ -11,12 +11,13 @@ from modelinstance.cluster.client import NOT_FOUND, ClusterError
 from modelinstance.cluster.listing import Listed, Lister
 from modelinstance.cluster.status import StatusWriter, WriteOutcome
 from modelinstance.outbound.prober import Prober
-from modelinstance.registry import timeline, tracker
-from modelinstance.registry.mirror import Mirror
-from modelinstance.registry.probing import Ask, ProbeResult
-from modelinstance.registry.records import Records
-from modelinstance.registry.statuses import StatusWrite
-from modelinstance.registry.view import View
+from modelinstance.registry import timeline
+from modelinstance.registry.health.statuses import StatusWrite
+from modelinstance.registry.intake.probing import Ask, ProbeResult
+from modelinstance.registry.mirror import tracker
+from modelinstance.registry.mirror.mirror import Mirror
+from modelinstance.registry.mirror.view import View
+from modelinstance.registry.records.records import Records
 from support.left_out.table import leaves_out, let_do, nothing, put
 
 # -- time and the view ----------------------------------------------------------------------------

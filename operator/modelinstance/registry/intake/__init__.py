@@ -1,0 +1,1 @@
+"""What comes in beside the resources: from workers, routers, probes and pods."""

@@ -1,0 +1,1 @@
+"""Keeps the records in step with the resources of a cluster, and their statuses with them."""

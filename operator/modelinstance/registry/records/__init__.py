@@ -1,0 +1,1 @@
+"""The records of all instances, and how one of them is found and picked."""
