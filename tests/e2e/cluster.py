@@ -120,6 +120,11 @@ class RealCluster:
         value = f"modelinstance.dev/heartbeat=beat-{next(self._numbers)}"
         self.kubectl("annotate", "--overwrite", "mi", name, "-n", namespace, value)
 
+    def edit(self, name: str, namespace: str, **spec: Any) -> None:
+        """Change fields of a ModelInstance's spec."""
+        patch = json.dumps({"spec": spec})
+        self.kubectl("patch", "mi", name, "-n", namespace, "--type=merge", "-p", patch)
+
     def installed_crds(self) -> set[str]:
         """Those of our CRDs that are there."""
         names = self.kubectl("get", "crds", "-o", "name").split()

@@ -215,10 +215,7 @@ def test_litellm_in_front(town: Town, routers_image: str) -> None:
 
     eventually(lambda: answering() == {"vicuna-0", "vicuna-1"}, FOLLOWS_SECONDS)
     seen.clear()  # the Service knows its pod
-    town.cluster.kubectl(
-        "patch", "mi", "vicuna-0", "-n", USERS, "--type=merge",
-        "-p", json.dumps({"spec": {"rotation": "Draining"}}),
-    )  # fmt: skip
+    town.cluster.edit("vicuna-0", USERS, rotation="Draining")
     eventually(lambda: answering() == {"vicuna-1"}, FOLLOWS_SECONDS)
     town.cluster.kubectl("delete", "mi,pod", "vicuna-0", "-n", USERS)
     assert answering() == {"vicuna-1"}

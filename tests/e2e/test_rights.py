@@ -107,19 +107,13 @@ def test_every_right_is_used_and_no_other_is_asked_for(town: Town) -> None:
     def has_read_again() -> bool:
         """Race with its status writes, until one is late and it has to look again."""
         for weight in range(1, 11):
-            patch = f'{{"spec": {{"weight": {weight}}}}}'
-            cluster.kubectl(
-                "patch", "mi", "contended", "-n", town.namespace, "--type=merge", "-p", patch
-            )
+            cluster.edit("contended", town.namespace, weight=weight)
         return any((e.verb, e.name) == ("get", "contended") for e in requests(release))
 
     eventually(has_read_again, 20)
     for verb in ("create", "patch"):
         for rotation, phase in (("Draining", "Draining"), ("Active", "Starting")):
-            patch = json.dumps({"spec": {"rotation": rotation}})
-            cluster.kubectl(
-                "patch", "mi", "contended", "-n", town.namespace, "--type=merge", "-p", patch
-            )
+            cluster.edit("contended", town.namespace, rotation=rotation)
             cluster.await_phase(phase, "contended", town.namespace)
         # What is said again before its Event is made would be in the count that it is made with.
         eventually(lambda: told_of(release, "contended").count(verb) == 2, 2 * UPDATE_SECONDS)  # noqa: B023
